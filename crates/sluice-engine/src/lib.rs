@@ -1,0 +1,33 @@
+//! All decisions: where a rollout goes, and which write may happen now.
+//!
+//! [`decide::decide`] is a pure and total function of a [`world::World`] and the time. It never waits,
+//! never reads a clock and never calls anybody: what is to be done is data in a [`plan::Plan`].
+//!
+//! In reading order: `world` (what is looked at), `plan` (what is asked for), `decide` (the top),
+//! `canary` (the step machine: where we want to be), `moves` (the planner: which writes are safe now),
+//! `replicas` (arithmetic), `identity` (which ReplicaSet is which revision), `template` (when two
+//! templates mean the same), `status`, `conditions`, `deadline`, `references`, `destinations`, `spec`.
+
+#![warn(missing_docs)]
+
+pub mod canary;
+pub mod conditions;
+pub mod deadline;
+pub mod decide;
+pub mod destinations;
+pub mod identity;
+pub mod merge;
+pub mod moves;
+pub mod plan;
+pub mod references;
+pub mod replicas;
+pub mod spec;
+pub mod status;
+pub mod template;
+pub mod troubles;
+pub mod world;
+
+#[cfg(test)]
+mod stories;
+
+pub use decide::decide;

@@ -1,0 +1,321 @@
+//! From an object of the API to what a decision looks at.
+//!
+//! Takes over a Rollout, a ReplicaSet or a Service as it was read: fills in defaults, brings templates
+//! into their canonical form, and turns a spec that cannot be carried out into the problem that says so.
+//! Decides nothing else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+use sluice_api::canary::{CanaryStrategy, ReplicaProgressThreshold};
+use sluice_api::rollout::{ConditionStatus, RolloutSpec};
+use sluice_api::steps::{CanaryStep, StepKind};
+use sluice_api::traffic_routing::TrafficRouting;
+use sluice_api::{IntOrString, keys, step_hash};
+use sluice_lang::pause_duration;
+
+use crate::moves::Threshold;
+use crate::template::{self, Injected};
+use crate::world::{
+    Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec, Step, Strategy, Template,
+};
+
+/// Takes over a Rollout. `problem` is what validation of the object found first.
+pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout {
+    let spec = match problem {
+        Some(message) => Err(InvalidSpec { message, replicas: object.spec.replicas.map(i64::from) }),
+        None => spec(&object.spec),
+    };
+    let metadata = object.metadata;
+    Rollout {
+        namespace: metadata.namespace.unwrap_or_default(),
+        name: metadata.name.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        generation: metadata.generation.unwrap_or(0),
+        resource_version: metadata.resource_version.unwrap_or_default(),
+        is_deleting: metadata.deletion_timestamp.is_some(),
+        annotations: metadata.annotations.unwrap_or_default().into_iter().filter(|(key, _)| is_kept(key)).collect(),
+        spec,
+        status: object.status.unwrap_or_default(),
+    }
+}
+
+fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
+    let invalid = |message: &str| InvalidSpec { message: message.into(), replicas: spec.replicas.map(i64::from) };
+    let strategy = match (&spec.workload_ref, &spec.strategy.canary) {
+        (Some(_), _) => Strategy::Unsupported("spec.workloadRef"),
+        (None, Some(canary)) => Strategy::Canary(canary_strategy(canary)),
+        (None, None) if spec.strategy.blue_green.is_some() => Strategy::Unsupported("spec.strategy.blueGreen"),
+        (None, None) => Strategy::Unsupported("spec.strategy.rollingUpdate"),
+    };
+    let template = match (&spec.template, &spec.workload_ref) {
+        (Some(template), _) => Template::new(&template.to_value()),
+        (None, Some(_)) => Template::new(&Value::Null),
+        (None, None) => return Err(invalid("spec.template: Required value: the Rollout has no pod template")),
+    };
+    let selector = match (&spec.selector, &spec.workload_ref) {
+        (Some(selector), _) => selector.clone(),
+        (None, Some(_)) => sluice_api::LabelSelector::default(),
+        (None, None) => return Err(invalid("spec.selector: Required value: Rollout has missing field '.spec.selector'")),
+    };
+    Ok(Spec {
+        replicas: spec.replicas.map(i64::from),
+        template,
+        selector_text: selector.to_text(),
+        selector: serde_json::to_value(&selector).unwrap_or_default(),
+        label_selector: selector,
+        min_ready_seconds: i64::from(spec.min_ready_seconds),
+        revision_history_limit: i64::from(spec.revision_history_limit_or_default()),
+        progress_deadline: seconds(spec.progress_deadline_seconds_or_default()),
+        progress_deadline_abort: spec.progress_deadline_abort,
+        is_paused: spec.paused,
+        rollback_window: spec.rollback_window.as_ref().map_or(0, |window| i64::from(window.revisions)),
+        restart_at: spec.restart_at.map(sluice_api::Time::timestamp),
+        strategy,
+    })
+}
+
+fn seconds(seconds: i32) -> SignedDuration {
+    SignedDuration::from_secs(i64::from(seconds))
+}
+
+fn canary_strategy(canary: &CanaryStrategy) -> Canary {
+    let named = |name: &String| (!name.is_empty()).then(|| name.clone());
+    Canary {
+        steps: canary.steps.iter().map(step).collect(),
+        step_hash: step_hash(&canary.steps),
+        max_surge: canary.max_surge.clone(),
+        max_unavailable: canary.max_unavailable.clone(),
+        canary_service: named(&canary.canary_service),
+        stable_service: named(&canary.stable_service),
+        routing: canary.traffic_routing.as_ref().map(|routing| Routing {
+            max_weight: i64::from(canary.max_weight()),
+            dynamic_stable: canary.dynamic_stable_scale,
+            staged: false,
+            ping_pong: canary.ping_pong.is_some(),
+            unsupported: Some(format!("spec.strategy.canary.trafficRouting ({})", router_names(routing))),
+        }),
+        threshold: threshold(canary.replica_progress_threshold.as_ref()),
+        min_pods: canary.min_pods_per_replica_set.map_or(1, i64::from),
+        scale_down_delay: seconds(canary.scale_down_delay_seconds_or_default()),
+        abort_scale_down_delay: (
+            canary.abort_scale_down_delay().map(seconds),
+            canary.abort_scale_down_delay_seconds.is_some(),
+        ),
+    }
+}
+
+fn router_names(routing: &TrafficRouting) -> String {
+    let fields = serde_json::to_value(routing).unwrap_or_default();
+    let names: Vec<&str> =
+        TrafficRouting::ROUTER_KEYS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
+    if names.is_empty() { "no router".into() } else { names.join(", ") }
+}
+
+fn threshold(threshold: Option<&ReplicaProgressThreshold>) -> Threshold {
+    match threshold {
+        None => Threshold::All,
+        Some(threshold) if threshold.value < 0 => Threshold::All,
+        Some(threshold) if threshold.type_ == "Percent" => Threshold::Percent(i64::from(threshold.value)),
+        Some(threshold) => Threshold::Pods(i64::from(threshold.value)),
+    }
+}
+
+fn step(step: &CanaryStep) -> Step {
+    match step.kind() {
+        Some(StepKind::SetWeight(weight)) => Step::SetWeight(i64::from(weight)),
+        Some(StepKind::Pause(pause)) => Step::Pause(
+            // One that cannot be read was refused by validation; left over, it waits for a person.
+            pause.duration.as_ref().and_then(|duration| match duration {
+                IntOrString::Int(seconds) => Some(pause_duration::from_seconds(*seconds)),
+                IntOrString::Text(text) => pause_duration::parse(text).ok(),
+            }),
+        ),
+        Some(StepKind::SetCanaryScale(scale)) => Step::SetCanaryScale(match (scale.match_traffic_weight, scale.replicas, scale.weight) {
+            (false, Some(replicas), _) => CanaryScale::Replicas(i64::from(replicas)),
+            (false, None, Some(weight)) => CanaryScale::Weight(i64::from(weight)),
+            _ => CanaryScale::MatchTrafficWeight,
+        }),
+        Some(StepKind::Experiment(_)) => Step::Unsupported("experiment"),
+        Some(StepKind::Analysis(_)) => Step::Unsupported("analysis"),
+        Some(StepKind::SetHeaderRoute(_)) => Step::Unsupported("setHeaderRoute"),
+        Some(StepKind::SetMirrorRoute(_)) => Step::Unsupported("setMirrorRoute"),
+        Some(StepKind::Plugin(_)) => Step::Unsupported("plugin"),
+        None => Step::Unsupported("an unknown kind of step"),
+    }
+}
+
+/// A ReplicaSet as it comes over the wire: only what is looked at, the template as it stands.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireSet {
+    metadata: WireMeta,
+    #[serde(default)]
+    spec: WireSetSpec,
+    #[serde(default)]
+    status: WireSetStatus,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WireMeta {
+    name: String,
+    uid: String,
+    resource_version: String,
+    generation: i64,
+    creation_timestamp: Option<Timestamp>,
+    deletion_timestamp: Option<Timestamp>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    owner_references: Vec<WireOwner>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WireOwner {
+    name: String,
+    uid: String,
+    kind: String,
+    controller: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WireSetSpec {
+    replicas: Option<i64>,
+    min_ready_seconds: i64,
+    template: Value,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WireSetStatus {
+    replicas: i64,
+    ready_replicas: i64,
+    available_replicas: i64,
+    observed_generation: i64,
+    conditions: Vec<WireCondition>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WireCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: String,
+    message: String,
+}
+
+/// A ReplicaSet and the Rollout that owns it.
+#[derive(Clone, Debug)]
+pub struct OwnedSet {
+    /// Who controls it.
+    pub owner: Owner,
+    /// The ReplicaSet.
+    pub set: Arc<ReplicaSet>,
+}
+
+/// Who controls a ReplicaSet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody.
+    Nobody,
+    /// A Rollout.
+    Rollout {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Something else.
+    Other,
+}
+
+/// Annotations that a decision never looks at and that are not worth their memory.
+fn is_kept(key: &str) -> bool {
+    key != keys::LAST_APPLIED_CONFIGURATION && !key.starts_with("deployment.kubernetes.io/")
+}
+
+/// Takes over a ReplicaSet.
+///
+/// # Errors
+/// What of the object cannot be read.
+pub fn replica_set(object: Value) -> Result<OwnedSet, serde_json::Error> {
+    let wire: WireSet = serde_json::from_value(object)?;
+    let mut metadata = wire.metadata;
+    let injected = Injected::from_annotation(metadata.annotations.get(keys::EPHEMERAL_METADATA).map(String::as_str));
+    metadata.annotations.retain(|key, _| is_kept(key));
+    let owner = match metadata.owner_references.into_iter().find(|owner| owner.controller) {
+        None => Owner::Nobody,
+        Some(owner) if owner.kind == "Rollout" => Owner::Rollout { name: owner.name, uid: owner.uid },
+        Some(_) => Owner::Other,
+    };
+    let failure = wire.status.conditions.into_iter().find(|condition| condition.type_ == "ReplicaFailure");
+    let set = ReplicaSet {
+        name: metadata.name,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+        created_at: metadata.creation_timestamp.unwrap_or_default(),
+        generation: metadata.generation,
+        is_deleting: metadata.deletion_timestamp.is_some(),
+        hash: metadata.labels.get(keys::POD_TEMPLATE_HASH).cloned().unwrap_or_default(),
+        labels: if owner == Owner::Nobody { metadata.labels } else { BTreeMap::new() },
+        annotations: metadata.annotations,
+        template: template::digest(&wire.spec.template, &injected),
+        size: wire.spec.replicas.unwrap_or(1),
+        min_ready_seconds: wire.spec.min_ready_seconds,
+        existing: wire.status.replicas,
+        ready: wire.status.ready_replicas,
+        available: wire.status.available_replicas,
+        observed_generation: wire.status.observed_generation,
+        failure: failure.map(|condition| {
+            let status = ConditionStatus::from_text(&condition.status).unwrap_or(ConditionStatus::Unknown);
+            (status, condition.reason, condition.message)
+        }),
+    };
+    Ok(OwnedSet { owner, set: Arc::new(set) })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct WireServiceMeta {
+    resource_version: String,
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct WireService {
+    metadata: WireServiceMeta,
+    #[serde(default)]
+    spec: WireServiceSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WireServiceSpec {
+    selector: BTreeMap<String, String>,
+}
+
+/// Takes over a Service.
+///
+/// # Errors
+/// What of the object cannot be read.
+pub fn service(object: Value) -> Result<Service, serde_json::Error> {
+    let wire: WireService = serde_json::from_value(object)?;
+    let WireServiceMeta { resource_version, annotations } = wire.metadata;
+    let mut selector = wire.spec.selector;
+    Ok(Service {
+        resource_version,
+        selected_hash: selector.remove(keys::POD_TEMPLATE_HASH),
+        selector,
+        managed_by: annotations.get(keys::MANAGED_BY_ROLLOUTS).cloned(),
+        selected_since: annotations.get(SELECTED_AT).and_then(|text| text.parse().ok()),
+    })
+}
+
+/// Annotation of a Service: when we last changed which version it selects.
+pub const SELECTED_AT: &str = "sluice.dev/selected-at";

@@ -1,0 +1,293 @@
+//! The status that a pass leaves: counters, conditions, phase and message, duration.
+//!
+//! Same wire form as Argo Rollouts v1.10 (`rollout/sync.go`, `utils/rollout`); what differs is said
+//! where it is decided. Sizes, positions and verdicts are not decided here.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sluice_api::meta::Time;
+use sluice_api::rollout::ConditionStatus::{False, True, Unknown};
+use sluice_api::rollout::{CompletionStatus, PauseReason, RolloutDuration, RolloutPhase, RolloutStatus};
+
+use crate::conditions::{self, HighWater, kind, reason};
+use crate::deadline;
+use crate::moves::{Wait, WaitReason};
+use crate::plan::Event;
+use crate::world::{InvalidSpec, ReplicaSet, Rollout, Spec};
+
+/// What the status is made of.
+pub(crate) struct Facts<'a> {
+    pub rollout: &'a Rollout,
+    pub spec: &'a Spec,
+    /// Wanted replicas.
+    pub replicas: i64,
+    pub sets: &'a [Arc<ReplicaSet>],
+    /// The ReplicaSet of the current template, once it exists.
+    pub new: Option<&'a ReplicaSet>,
+    pub new_name: String,
+    pub revision: i64,
+    pub is_routed: bool,
+    /// A step got done, or more pods than ever are available.
+    pub has_progress: bool,
+    pub abort_message: String,
+    /// Which step it is at, for people; empty when at none.
+    pub position: String,
+    pub wait: Option<&'a Wait>,
+    pub problem: Option<&'a InvalidSpec>,
+}
+
+/// Fills in everything that follows from what is there. Returns when the progress deadline has to be
+/// looked at again.
+pub(crate) fn complete(status: &mut RolloutStatus, facts: &Facts, events: &mut Vec<Event>, now: Timestamp) -> Option<Timestamp> {
+    count(status, facts);
+    pause_conditions(status, facts, now);
+    let is_healthy = is_at_goal(status, facts.replicas) && !is_paused(status, facts);
+    healthy(status, is_healthy, now);
+    let recheck = progressing(status, facts, is_healthy, now);
+    let available = i64::from(status.available_replicas) >= facts.replicas;
+    let (value, message) = if available {
+        (True, "Rollout has minimum availability")
+    } else {
+        (False, "Rollout does not have minimum availability")
+    };
+    conditions::set(status, kind::AVAILABLE, value, reason::AVAILABLE, message, now);
+    replica_failure(status, facts, now);
+    completed(status, facts, events, now);
+    invalid(status, facts.rollout, facts.problem, now);
+    let shown = facts.wait.filter(|wait| !matches!(wait.reason, WaitReason::Pause | WaitReason::Aborted | WaitReason::Invalid));
+    conditions::set_wait(status, shown.map(|wait| (wait, facts.position.as_str())), now);
+    phase(status, facts);
+    duration(status, facts, now);
+    recheck
+}
+
+/// Whether the status shows everything at its goal.
+pub fn is_at_goal(status: &RolloutStatus, replicas: i64) -> bool {
+    let is_stable = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
+    is_stable
+        && i64::from(status.updated_replicas) == replicas
+        && i64::from(status.available_replicas) == replicas
+        && i64::from(status.replicas) == replicas
+}
+
+fn is_paused(status: &RolloutStatus, facts: &Facts) -> bool {
+    facts.spec.is_paused || !status.pause_conditions.is_empty()
+}
+
+fn count(status: &mut RolloutStatus, facts: &Facts) {
+    let sum = |of: fn(&ReplicaSet) -> i64| int(facts.sets.iter().map(|set| of(set)).sum());
+    status.replicas = sum(|set| set.existing);
+    status.ready_replicas = sum(|set| set.ready);
+    status.available_replicas = sum(|set| set.available);
+    status.hpa_replicas = status.replicas;
+    status.updated_replicas = int(facts.new.map_or(0, |set| set.existing));
+    status.selector.clone_from(&facts.spec.selector_text);
+}
+
+fn int(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn pause_conditions(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
+    if status.abort || conditions::progressing_reason(status) == reason::ABORTED {
+        return;
+    }
+    let paused = is_paused(status, facts);
+    let is_promoted = status.stable_rs == status.current_pod_hash;
+    let says_paused = conditions::progressing_reason(status) == reason::PAUSED;
+    if paused != says_paused && !is_promoted {
+        let (reason, message) =
+            if paused { (reason::PAUSED, "Rollout is paused") } else { (reason::RESUMED, "Rollout is resumed") };
+        conditions::put(status, kind::PROGRESSING, Unknown, reason, message, now);
+    }
+    let value = if paused { True } else { False };
+    if paused || conditions::get(status, kind::PAUSED).is_some() {
+        conditions::set(status, kind::PAUSED, value, reason::PAUSED, "Rollout is paused", now);
+    }
+}
+
+fn healthy(status: &mut RolloutStatus, is_healthy: bool, now: Timestamp) {
+    if is_healthy {
+        conditions::set(status, kind::HEALTHY, True, reason::HEALTHY, "Rollout is healthy", now);
+    } else if conditions::get(status, kind::HEALTHY).is_some() {
+        conditions::set(status, kind::HEALTHY, False, reason::HEALTHY, "Rollout is not healthy", now);
+    }
+}
+
+fn progressing(status: &mut RolloutStatus, facts: &Facts, is_healthy: bool, now: Timestamp) -> Option<Timestamp> {
+    let name = facts.new_name.as_str();
+    if status.abort {
+        conditions::set(status, kind::PROGRESSING, False, reason::ABORTED, &facts.abort_message, now);
+        conditions::set_high_water(status, None, now);
+        return None;
+    }
+    if is_healthy {
+        let message = format!("ReplicaSet \"{name}\" has successfully progressed.");
+        conditions::set(status, kind::PROGRESSING, True, reason::NEW_AVAILABLE, &message, now);
+        conditions::set_high_water(status, None, now);
+        return None;
+    }
+    let mark = conditions::high_water(status).filter(|mark| mark.hash == status.current_pod_hash).map_or(0, |mark| mark.pods);
+    let available = facts.new.map_or(0, |set| set.available);
+    if available > mark {
+        let hash = status.current_pod_hash.clone();
+        conditions::set_high_water(status, Some(HighWater { hash: &hash, pods: available }), now);
+    }
+    let said = conditions::progressing_reason(status).to_owned();
+    if said == reason::PAUSED || facts.spec.is_paused {
+        return None;
+    }
+    let is_promoted = status.stable_rs == status.current_pod_hash;
+    if is_promoted && said == reason::NEW_AVAILABLE {
+        let message = "Rollout does not have minimum availability";
+        conditions::put(status, kind::PROGRESSING, True, reason::NOT_AVAILABLE, message, now);
+    } else if facts.has_progress || available > mark || said.is_empty() {
+        if said != reason::NEW_REPLICA_SET || facts.new.is_some() {
+            let message = format!("ReplicaSet \"{name}\" is progressing.");
+            conditions::put(status, kind::PROGRESSING, True, reason::UPDATED, &message, now);
+        }
+    }
+    let clock = deadline::clock(status, facts.spec.progress_deadline);
+    if clock.is_over(now) {
+        let message = format!("ReplicaSet \"{name}\" has timed out progressing.");
+        conditions::set(status, kind::PROGRESSING, False, reason::TIMED_OUT, &message, now);
+        return None;
+    }
+    clock.over_at
+}
+
+fn replica_failure(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
+    let sets = facts.new.into_iter().chain(facts.sets.iter().map(Arc::as_ref));
+    match sets.into_iter().find_map(|set| set.failure.as_ref()) {
+        Some((value, reason, message)) => conditions::set(status, kind::REPLICA_FAILURE, *value, reason, message, now),
+        None => conditions::remove(status, kind::REPLICA_FAILURE),
+    }
+}
+
+fn completed(status: &mut RolloutStatus, facts: &Facts, events: &mut Vec<Event>, now: Timestamp) {
+    let is_promoted = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
+    let was = conditions::get(status, kind::COMPLETED).is_some_and(|condition| condition.status == True);
+    if was && !is_promoted {
+        let (revision, hash) = (facts.revision, &status.current_pod_hash);
+        let message = format!("Rollout not completed, started update to revision {revision} ({hash})");
+        events.push(Event::normal("RolloutNotCompleted", message));
+    }
+    let value = if is_promoted { True } else { False };
+    conditions::set(status, kind::COMPLETED, value, reason::COMPLETED, "RolloutCompleted", now);
+}
+
+/// Sets or removes the condition that says what is wrong with the spec.
+pub fn invalid(status: &mut RolloutStatus, rollout: &Rollout, problem: Option<&InvalidSpec>, now: Timestamp) {
+    match problem {
+        Some(problem) => {
+            let message = format!("The Rollout \"{}\" is invalid: {}", rollout.name, problem.message);
+            conditions::set_with_message(status, kind::INVALID_SPEC, True, reason::INVALID_SPEC, &message, now);
+        }
+        None => conditions::remove(status, kind::INVALID_SPEC),
+    }
+}
+
+/// Sets phase and message from a status whose conditions are complete: the first that matches.
+fn phase(status: &mut RolloutStatus, facts: &Facts) {
+    let replicas = facts.replicas;
+    let is_promoted = status.stable_rs == status.current_pod_hash;
+    let (phase, message) = if let Some(message) = degraded(status) {
+        (RolloutPhase::Degraded, message)
+    } else if facts.spec.is_paused {
+        (RolloutPhase::Paused, "manually paused".to_owned())
+    } else if let Some(pause) = status.pause_conditions.first() {
+        (RolloutPhase::Paused, pause.reason.to_string())
+    } else {
+        let message = if i64::from(status.updated_replicas) < replicas {
+            "more replicas need to be updated"
+        } else if status.available_replicas < status.updated_replicas {
+            "updated replicas are still becoming available"
+        } else if !facts.is_routed && status.replicas > status.updated_replicas {
+            "old replicas are pending termination"
+        } else if !is_promoted {
+            "waiting for all steps to complete"
+        } else {
+            ""
+        };
+        match (message, facts.wait) {
+            ("", _) => (RolloutPhase::Healthy, String::new()),
+            (message, Some(wait)) => (RolloutPhase::Progressing, format!("{message}: {wait}")),
+            (message, None) => (RolloutPhase::Progressing, message.to_owned()),
+        }
+    };
+    status.phase = Some(phase);
+    status.message = message;
+}
+
+/// The message of a degraded Rollout, from the first condition that says so.
+pub fn degraded(status: &RolloutStatus) -> Option<String> {
+    status.conditions.iter().find_map(|condition| {
+        if condition.type_ == kind::INVALID_SPEC {
+            return Some(format!("{}: {}", condition.type_, condition.message));
+        }
+        let is_bad = matches!(condition.reason.as_str(), reason::ABORTED | reason::TIMED_OUT);
+        is_bad.then(|| format!("{}: {}", condition.reason, condition.message))
+    })
+}
+
+/// Returns the merge patch of a status after a ReplicaSet could not be created; `None` when it says so
+/// already.
+pub fn create_failed(old: &RolloutStatus, message: &str, now: Timestamp) -> Option<serde_json::Value> {
+    let mut status = old.clone();
+    conditions::set_with_message(&mut status, kind::PROGRESSING, False, reason::CREATE_ERROR, message, now);
+    status.phase = Some(RolloutPhase::Progressing);
+    status.message = message.into();
+    let to_value = |status: &RolloutStatus| serde_json::to_value(status).unwrap_or_default();
+    crate::merge::diff(&to_value(old), &to_value(&status))
+}
+
+/// Starts the clock of an update.
+pub fn start_duration(status: &mut RolloutStatus, now: Timestamp) {
+    status.duration = Some(RolloutDuration { rollout_started_at: Some(Time::new(now)), ..RolloutDuration::default() });
+}
+
+/// Notes how an update ended.
+pub fn complete_duration(status: &mut RolloutStatus, how: CompletionStatus) {
+    if let Some(duration) = &mut status.duration {
+        duration.completion_status = Some(how);
+    }
+}
+
+fn duration(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
+    let is_promoted = status.stable_rs == status.current_pod_hash;
+    let is_manual = facts.spec.is_paused
+        || status.pause_conditions.iter().any(|pause| is_inconclusive(pause.reason))
+        || !status.pause_conditions.is_empty() && matches!(facts.wait, Some(wait) if is_indefinite(wait));
+    let is_up = facts.new.is_some_and(|set| set.available >= facts.replicas);
+    let aborted = status.abort;
+    let Some(duration) = &mut status.duration else { return };
+    if duration.finished_at.is_some() || duration.rollout_started_at.is_none() {
+        return;
+    }
+    match (is_manual && !aborted, duration.manual_pause_started_at) {
+        (true, None) => duration.manual_pause_started_at = Some(Time::new(now)),
+        (false, Some(since)) => {
+            let seconds = now.duration_since(since.timestamp()).as_secs().max(0);
+            *duration.total_manual_pause_duration_seconds.get_or_insert(0) += seconds;
+            duration.manual_pause_started_at = None;
+        }
+        _ => {}
+    }
+    if aborted {
+        duration.completion_status = Some(CompletionStatus::Aborted);
+        duration.finished_at = Some(Time::new(now));
+    } else if is_promoted && is_up {
+        duration.completion_status.get_or_insert(CompletionStatus::Promoted);
+        duration.finished_at = Some(Time::new(now));
+    }
+}
+
+/// Whether a pause waits for a person to judge a result.
+pub fn is_inconclusive(reason: PauseReason) -> bool {
+    matches!(reason, PauseReason::InconclusiveAnalysisRun | PauseReason::InconclusiveExperiment)
+}
+
+fn is_indefinite(wait: &Wait) -> bool {
+    wait.reason == WaitReason::Pause && wait.wanted == "promote"
+}

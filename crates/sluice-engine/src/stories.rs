@@ -1,0 +1,607 @@
+//! Whole rollouts, decided and carried out on plain data: what the engine does from one look to the
+//! next, with nothing but itself. Pods start when the story says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sluice_api::keys;
+use sluice_api::meta::IntOrString;
+
+use crate::decide;
+use crate::moves::Threshold;
+use crate::plan::{Action, Plan};
+use crate::template::{self, Injected};
+use crate::world::{Canary, ReplicaSet, Rollout, Service, Settings, Spec, Step, Strategy, Template, Traffic, World};
+
+/// A cluster of one Rollout.
+pub(crate) struct Story {
+    pub world: World,
+    pub now: Timestamp,
+    /// Tags of images whose pods never become available.
+    pub broken: BTreeSet<String>,
+    pub events: Vec<String>,
+    pub log: Vec<String>,
+    sets: u32,
+}
+
+pub(crate) fn template(tag: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "app", "image": format!("registry.example/web:{tag}")}]},
+    })
+}
+
+fn steps(list: &[Value]) -> Vec<Step> {
+    list.iter()
+        .map(|step| match (step.get("setWeight"), step.get("pause")) {
+            (Some(weight), _) => Step::SetWeight(weight.as_i64().expect("a weight")),
+            (_, Some(pause)) => Step::Pause(pause.get("duration").map(|d| SignedDuration::from_secs(d.as_i64().expect("seconds")))),
+            _ => Step::Unsupported("analysis"),
+        })
+        .collect()
+}
+
+impl Story {
+    pub fn new(replicas: i64, list: &[Value]) -> Story {
+        let steps = steps(list);
+        let canary = Canary {
+            step_hash: format!("steps-{}", list.len()),
+            steps,
+            max_surge: Some(IntOrString::Int(1)),
+            max_unavailable: Some(IntOrString::Int(0)),
+            canary_service: None,
+            stable_service: None,
+            routing: None,
+            threshold: Threshold::All,
+            min_pods: 1,
+            scale_down_delay: SignedDuration::from_secs(30),
+            abort_scale_down_delay: (Some(SignedDuration::from_secs(30)), false),
+        };
+        let spec = Spec {
+            replicas: Some(replicas),
+            template: Template::new(&template("1")),
+            selector: json!({"matchLabels": {"app": "web"}}),
+            label_selector: sluice_api::LabelSelector { match_labels: [("app".into(), "web".into())].into(), ..Default::default() },
+            selector_text: "app=web".into(),
+            min_ready_seconds: 0,
+            revision_history_limit: 10,
+            progress_deadline: SignedDuration::from_secs(600),
+            progress_deadline_abort: false,
+            is_paused: false,
+            rollback_window: 0,
+            restart_at: None,
+            strategy: Strategy::Canary(canary),
+        };
+        let rollout = Rollout {
+            namespace: "prod".into(),
+            name: "web".into(),
+            uid: "u1".into(),
+            generation: 1,
+            resource_version: "1".into(),
+            is_deleting: false,
+            annotations: BTreeMap::new(),
+            spec: Ok(spec),
+            status: sluice_api::rollout::RolloutStatus::default(),
+        };
+        Story {
+            world: World {
+                rollout: Arc::new(rollout),
+                replica_sets: vec![],
+                orphans: vec![],
+                services: BTreeMap::new(),
+                traffic: Traffic::default(),
+                troubles: BTreeMap::new(),
+                settings: Settings::default(),
+            },
+            now: Timestamp::from_second(1_800_000_000).expect("in range"),
+            broken: BTreeSet::new(),
+            events: vec![],
+            log: vec![],
+            sets: 0,
+        }
+    }
+
+    pub fn rollout(&mut self) -> &mut Rollout {
+        Arc::make_mut(&mut self.world.rollout)
+    }
+
+    pub fn spec(&mut self) -> &mut Spec {
+        let rollout = self.rollout();
+        rollout.generation += 1;
+        rollout.spec.as_mut().expect("a valid spec")
+    }
+
+    pub fn canary(&mut self) -> &mut Canary {
+        match &mut self.spec().strategy {
+            Strategy::Canary(canary) => canary,
+            Strategy::Unsupported(_) => unreachable!("stories are canaries"),
+        }
+    }
+
+    pub fn image(&mut self, tag: &str) {
+        self.spec().template = Template::new(&template(tag));
+    }
+
+    pub fn service(&mut self, name: &str) {
+        let service = Service {
+            resource_version: "1".into(),
+            selected_hash: None,
+            selector: [("app".to_owned(), "web".to_owned())].into(),
+            managed_by: None,
+            selected_since: None,
+        };
+        self.world.services.insert(name.into(), service);
+    }
+
+    pub fn set(&self, hash: &str) -> Option<&ReplicaSet> {
+        self.world.replica_sets.iter().find(|set| set.hash == hash).map(Arc::as_ref)
+    }
+
+    /// Sizes of all ReplicaSets with pods, by revision: `1:4/4 2:1/0`.
+    pub fn sizes(&self) -> String {
+        let mut sets: Vec<_> = self.world.replica_sets.iter().filter(|s| s.size > 0 || s.existing > 0).collect();
+        sets.sort_by_key(|set| set.revision());
+        let words: Vec<String> =
+            sets.iter().map(|s| format!("{}:{}/{}", s.revision(), s.size, s.available)).collect();
+        words.join(" ")
+    }
+
+    pub fn phase(&self) -> String {
+        let status = &self.world.rollout.status;
+        format!("{} {}", status.phase.map_or("", |phase| phase.as_str()), status.message).trim().to_owned()
+    }
+
+    pub fn after(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    /// Decides once and carries everything out.
+    #[track_caller]
+    pub fn look(&mut self) -> Plan {
+        let plan = decide(&self.world, self.now);
+        assert!(!plan.is_unexplained, "no goal, no write and no wait: {:?} {}", plan.status, self.sizes());
+        for write in &plan.writes {
+            self.carry_out(&write.action);
+        }
+        self.rollout().status = plan.status.clone();
+        self.events.extend(plan.events.iter().map(|event| format!("{}: {}", event.reason, event.message)));
+        plan
+    }
+
+    /// Looks, and lets pods come and go, until nothing changes.
+    #[track_caller]
+    pub fn settle(&mut self) -> Plan {
+        for _ in 0..200 {
+            let plan = self.look();
+            let moved = self.pods();
+            if plan.is_empty() && !moved {
+                return plan;
+            }
+        }
+        panic!("never comes to rest: {} {}", self.sizes(), self.phase());
+    }
+
+    /// One round of the kubelet: every set gets its pods, except broken ones.
+    pub fn pods(&mut self) -> bool {
+        let mut moved = false;
+        for set in &mut self.world.replica_sets {
+            let is_broken = self.broken.iter().any(|tag| {
+                set.template == template::digest(&template(tag), &Injected::default())
+            });
+            let available = if is_broken { 0 } else { set.size };
+            if (set.existing, set.available) != (set.size, available) {
+                let set = Arc::make_mut(set);
+                (set.existing, set.ready, set.available) = (set.size, available, available);
+                moved = true;
+            }
+            if is_broken && set.size > 0 {
+                self.world.troubles.insert(set.name.clone(), "CrashLoopBackOff: exit code 1".into());
+            }
+        }
+        moved
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        self.log.push(match action {
+            Action::CreateReplicaSet { name, object } => format!("create {name} {}", object["spec"]["replicas"]),
+            Action::Scale { name, replicas, .. } => format!("scale {name} {replicas}"),
+            other => format!("{other:?}"),
+        });
+        match action {
+            Action::CreateReplicaSet { object, .. } => self.create(object),
+            Action::Scale { name, replicas, desired_replicas, .. } => {
+                let set = self.find(name);
+                set.size = *replicas;
+                set.annotations.insert(keys::DESIRED_REPLICAS.into(), desired_replicas.to_string());
+            }
+            Action::AmendReplicaSet { name, annotations, .. } => {
+                let set = self.find(name);
+                for (key, value) in annotations {
+                    match value {
+                        Some(value) => set.annotations.insert(key.clone(), value.clone()),
+                        None => set.annotations.remove(key),
+                    };
+                }
+            }
+            Action::AdoptReplicaSet { uid, .. } => {
+                let position = self.world.orphans.iter().position(|set| set.uid == *uid).expect("an orphan");
+                let set = self.world.orphans.remove(position);
+                self.world.replica_sets.push(set);
+            }
+            Action::DeleteReplicaSet { name, .. } => self.world.replica_sets.retain(|set| set.name != *name),
+            Action::AnnotateRollout { annotations } => {
+                for (key, value) in annotations {
+                    self.rollout().annotations.insert(key.clone(), value.clone().unwrap_or_default());
+                }
+            }
+            Action::DefaultReplicas(replicas) => self.spec().replicas = Some(*replicas),
+            Action::SelectService { name, hash, .. } => {
+                let now = self.now;
+                let service = self.world.services.get_mut(name).expect("a Service that exists");
+                service.selected_hash.clone_from(hash);
+                service.managed_by = Some("web".into());
+                service.selected_since = Some(now);
+            }
+            Action::Route { weight } => self.world.traffic.weight = crate::moves::LiveWeight::settled(*weight),
+        }
+    }
+
+    fn find(&mut self, name: &str) -> &mut ReplicaSet {
+        let set = self.world.replica_sets.iter_mut().find(|set| set.name == name).expect("a ReplicaSet that exists");
+        Arc::make_mut(set)
+    }
+
+    fn create(&mut self, object: &Value) {
+        self.sets += 1;
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let annotations: BTreeMap<String, String> =
+            serde_json::from_value(object["metadata"]["annotations"].clone()).expect("annotations");
+        self.world.replica_sets.push(Arc::new(ReplicaSet {
+            name: text("/metadata/name"),
+            uid: format!("rs-{}", self.sets),
+            resource_version: "1".into(),
+            created_at: self.now,
+            generation: 1,
+            is_deleting: false,
+            hash: object["metadata"]["labels"][keys::POD_TEMPLATE_HASH].as_str().unwrap_or_default().into(),
+            annotations,
+            labels: BTreeMap::new(),
+            template: template::digest(&object["spec"]["template"], &Injected::default()),
+            size: object["spec"]["replicas"].as_i64().unwrap_or(0),
+            min_ready_seconds: 0,
+            existing: 0,
+            ready: 0,
+            available: 0,
+            observed_generation: 1,
+            failure: None,
+        }));
+    }
+}
+
+fn four_steps() -> Vec<Value> {
+    vec![
+        json!({"setWeight": 20}),
+        json!({"pause": {}}),
+        json!({"setWeight": 60}),
+        json!({"pause": {"duration": 3600}}),
+    ]
+}
+
+fn deployed() -> Story {
+    let mut story = Story::new(5, &four_steps());
+    story.settle();
+    assert_eq!(story.phase(), "Healthy");
+    assert_eq!(story.sizes(), "1:5/5");
+    story
+}
+
+fn resume(story: &mut Story) {
+    story.rollout().status.pause_conditions.clear();
+}
+
+#[test]
+fn a_first_deploy_skips_the_steps() {
+    let mut story = deployed();
+    assert_eq!(story.world.rollout.status.current_step_index, Some(4));
+    let plan = story.look();
+    assert!(plan.is_empty(), "quiet when still: {plan:?}");
+    assert_eq!(plan.recheck_at, None);
+}
+
+#[test]
+fn a_canary_goes_through_its_steps() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4 2:1/1", "Paused CanaryPauseStep"));
+    resume(&mut story);
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:2/2 2:3/3", "Paused CanaryPauseStep"));
+    story.after(3600);
+    story.settle();
+    assert_eq!(story.world.rollout.status.current_step_index, Some(3), "over only strictly after its end");
+    story.after(1);
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("2:5/5", "Healthy"));
+    assert_eq!(story.world.rollout.annotation(keys::REVISION), Some("2"));
+}
+
+#[test]
+fn an_abort_goes_back_to_stable_and_a_retry_starts_over() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.rollout().status.abort = true;
+    story.settle();
+    assert_eq!(story.sizes(), "1:5/5");
+    assert_eq!(story.phase(), "Degraded RolloutAborted: Rollout aborted update to revision 2");
+    assert!(story.world.rollout.status.pause_conditions.is_empty());
+    story.rollout().status.abort = false;
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4 2:1/1", "Paused CanaryPauseStep"));
+    story.image("1");
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("3:5/5", "Healthy"));
+}
+
+#[test]
+fn a_version_that_never_starts_is_aborted_by_its_deadline() {
+    let mut story = deployed();
+    story.spec().progress_deadline_abort = true;
+    story.broken.insert("bad".into());
+    story.image("bad");
+    let plan = story.settle();
+    assert_eq!(
+        story.phase(),
+        "Progressing more replicas need to be updated: ReplicaSet web-".to_owned()
+            + &story.world.rollout.status.current_pod_hash
+            + ": 0 of 1 pods available (CrashLoopBackOff: exit code 1), wanted 1 available"
+    );
+    let at = plan.recheck_at.expect("a deadline");
+    story.now = at - SignedDuration::from_nanos(1);
+    story.settle();
+    assert!(!story.world.rollout.status.abort, "not before its time");
+    story.now = at;
+    story.settle();
+    assert!(story.world.rollout.status.abort);
+    assert!(
+        story.phase().contains("has timed out progressing: 0 of 1 pods available (CrashLoopBackOff: exit code 1), wanted 1 available within 600s")
+            || story.phase().contains("within 10m0s"),
+        "{}",
+        story.phase()
+    );
+    assert_eq!(story.sizes(), "1:5/5");
+}
+
+#[test]
+fn pods_that_come_and_go_are_no_progress() {
+    let mut story = deployed();
+    story.spec().progress_deadline_abort = true;
+    story.image("2");
+    story.look();
+    // One of the pods flaps for longer than the deadline.
+    story.broken.insert("2".into());
+    for _ in 0..70 {
+        story.pods();
+        story.look();
+        story.after(5);
+        let hash = story.world.rollout.status.current_pod_hash.clone();
+        let name = story.set(&hash).map(|set| set.name.clone()).expect("the new set");
+        if story.world.rollout.status.abort {
+            break;
+        }
+        let set = story.find(&name);
+        set.ready = 1; // ready, but never available for long enough
+        story.look();
+        story.after(5);
+    }
+    assert!(story.world.rollout.status.abort, "the deadline of 600 s is over: {}", story.phase());
+}
+
+#[test]
+fn a_third_revision_supersedes_the_second() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.image("3");
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4 3:1/1", "Paused CanaryPauseStep"));
+    assert_eq!(story.world.rollout.status.current_step_index, Some(1));
+}
+
+#[test]
+fn promote_full_skips_what_is_left() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.rollout().status.promote_full = true;
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("2:5/5", "Healthy"));
+    assert!(story.events.iter().any(|event| event.contains("Full promotion requested")));
+}
+
+#[test]
+fn an_abort_wins_over_promote_full_and_pause() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.rollout().status.promote_full = true;
+    story.rollout().status.abort = true;
+    story.spec().is_paused = true;
+    story.settle();
+    assert!(!story.world.rollout.status.promote_full);
+    assert_eq!(story.sizes(), "1:5/5");
+}
+
+#[test]
+fn an_abort_with_nothing_under_way_changes_nothing() {
+    let mut story = deployed();
+    story.rollout().status.abort = true;
+    let before = story.log.len();
+    story.settle();
+    assert_eq!(story.log.len(), before);
+    assert_eq!(story.phase(), "Healthy");
+    assert!(story.events.iter().any(|event| event.starts_with("RolloutNotAborted")), "{:?}", story.events);
+}
+
+#[test]
+fn a_paused_rollout_scales_but_does_not_go_on() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.spec().is_paused = true;
+    resume(&mut story);
+    story.settle();
+    assert_eq!(story.phase(), "Paused manually paused");
+    assert_eq!(story.world.rollout.status.current_step_index, Some(1), "stands still");
+    story.spec().replicas = Some(10);
+    story.settle();
+    assert_eq!(story.sizes(), "1:8/8 2:2/2");
+}
+
+#[test]
+fn one_resume_is_one_step() {
+    let mut story = Story::new(5, &[json!({"setWeight": 20}), json!({"pause": {}}), json!({"pause": {}})]);
+    story.settle();
+    story.image("2");
+    story.settle();
+    resume(&mut story);
+    story.settle();
+    assert_eq!(story.world.rollout.status.current_step_index, Some(2));
+    assert_eq!(story.phase(), "Paused CanaryPauseStep");
+}
+
+#[test]
+fn a_rollout_created_paused_starts_when_it_is_resumed() {
+    let mut story = Story::new(3, &four_steps());
+    story.spec().is_paused = true;
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("", "Paused manually paused"));
+    story.spec().is_paused = false;
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:3/3", "Healthy"));
+}
+
+#[test]
+fn a_paused_rollout_that_slept_wakes_up() {
+    let mut story = deployed();
+    story.spec().replicas = Some(0);
+    story.settle();
+    assert_eq!(story.sizes(), "");
+    story.spec().is_paused = true;
+    story.spec().replicas = Some(4);
+    story.settle();
+    assert_eq!(story.sizes(), "1:4/4");
+}
+
+#[test]
+fn a_lost_status_is_not_a_first_deploy() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.rollout().status = sluice_api::rollout::RolloutStatus::default();
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4 2:1/1", "Paused CanaryPauseStep"));
+}
+
+#[test]
+fn old_revisions_beyond_the_limit_go() {
+    let mut story = Story::new(1, &[]);
+    story.spec().revision_history_limit = 2;
+    for tag in ["1", "2", "3", "4", "5"] {
+        story.image(tag);
+        story.settle();
+        story.after(10);
+    }
+    let mut revisions: Vec<i64> = story.world.replica_sets.iter().map(|set| set.revision()).collect();
+    revisions.sort_unstable();
+    assert_eq!(revisions, [3, 4, 5]);
+}
+
+#[test]
+fn an_unsupported_step_holds_with_a_reason() {
+    let mut story = Story::new(5, &[json!({"setWeight": 20}), json!({"analysis": {}}), json!({"setWeight": 60})]);
+    story.settle();
+    story.image("2");
+    let plan = story.settle();
+    assert_eq!(story.sizes(), "1:4/4 2:1/1");
+    let wait = plan.wait.expect("a wait").to_string();
+    assert!(wait.contains("step 2 of 3: analysis is not carried out by this build"), "{wait}");
+}
+
+#[test]
+fn services_follow_what_can_serve() {
+    let mut story = Story::new(5, &four_steps());
+    story.canary().canary_service = Some("web-canary".into());
+    story.canary().stable_service = Some("web".into());
+    story.service("web-canary");
+    story.service("web");
+    story.settle();
+    let first = story.world.rollout.status.stable_rs.clone();
+    assert_eq!(story.world.services["web-canary"].selected_hash, Some(first.clone()));
+    story.image("2");
+    for _ in 0..3 {
+        story.settle();
+        story.after(10);
+    }
+    let second = story.world.rollout.status.current_pod_hash.clone();
+    assert_eq!(story.world.services["web-canary"].selected_hash, Some(second));
+    assert_eq!(story.world.services["web"].selected_hash, None, "everybody calls it, so it reaches every version");
+    assert_eq!(story.phase(), "Paused CanaryPauseStep");
+    story.rollout().status.abort = true;
+    for _ in 0..3 {
+        story.settle();
+        story.after(10);
+    }
+    assert_eq!(story.world.services["web-canary"].selected_hash, Some(first));
+    assert_eq!(story.sizes(), "1:5/5");
+}
+
+#[test]
+fn a_stable_service_that_is_narrowed_is_widened_before_stable_shrinks() {
+    let mut story = deployed();
+    story.canary().stable_service = Some("web".into());
+    story.service("web");
+    let stable = story.world.rollout.status.stable_rs.clone();
+    let service = story.world.services.get_mut("web").expect("the Service");
+    service.selected_hash = Some(stable);
+    service.managed_by = Some("web".into());
+    story.settle();
+    assert!(story.world.services["web"].selected_hash.is_some(), "at rest it stays as it was found");
+    story.image("2");
+    let plan = story.look();
+    assert!(plan.writes.iter().any(|w| matches!(&w.action, Action::SelectService { hash: None, .. })), "{plan:?}");
+    assert_eq!(story.sizes(), "1:5/5 2:1/0");
+}
+
+#[test]
+fn a_missing_service_is_named_and_an_abort_still_works() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.canary().canary_service = Some("nowhere".into());
+    story.settle();
+    let message = "InvalidSpec: The Rollout \"web\" is invalid: spec.strategy.canary.canaryService: Invalid value: \"nowhere\": service \"nowhere\" not found";
+    assert_eq!(story.phase(), format!("Degraded {message}"));
+    assert_eq!(story.sizes(), "1:4/4 2:1/1", "what serves goes on serving");
+    story.rollout().status.abort = true;
+    story.settle();
+    assert_eq!(story.sizes(), "1:5/5");
+    story.canary().canary_service = None;
+    story.settle();
+    assert!(!story.phase().contains("InvalidSpec"), "{}", story.phase());
+}
+
+#[test]
+fn an_orphan_is_adopted_before_anything_else() {
+    let mut story = deployed();
+    let set = story.world.replica_sets.remove(0);
+    story.world.orphans.push(set);
+    let plan = story.look();
+    assert!(matches!(plan.writes.as_slice(), [write] if matches!(write.action, Action::AdoptReplicaSet { .. })), "{plan:?}");
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5", "Healthy"));
+    assert_eq!(story.world.replica_sets.len(), 1, "nothing was created beside it");
+}

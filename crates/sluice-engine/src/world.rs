@@ -1,0 +1,319 @@
+//! What a decision looks at: plain data, already parsed, nothing that can be asked for more.
+//!
+//! A [`World`] holds everything that the decision about one Rollout can depend on. It is put together
+//! by whoever watches the cluster; nothing here reads a cache or a clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use sluice_api::{IntOrString, LabelSelector};
+use sluice_api::rollout::{ConditionStatus, RolloutStatus};
+
+use crate::moves::{LiveWeight, Threshold};
+use crate::replicas::Corridor;
+use crate::template::{self, Injected, TemplateDigest};
+
+/// Everything that one Rollout's decision can depend on.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The Rollout.
+    pub rollout: Arc<Rollout>,
+    /// The ReplicaSets that it owns, in any order.
+    pub replica_sets: Vec<Arc<ReplicaSet>>,
+    /// ReplicaSets that nobody owns, that carry a pod template hash and that its selector matches.
+    pub orphans: Vec<Arc<ReplicaSet>>,
+    /// The Services that its spec names, as far as they exist.
+    pub services: BTreeMap<String, Service>,
+    /// What traffic does now, for a Rollout whose share a router carries.
+    pub traffic: Traffic,
+    /// Why pods are not available, by name of their ReplicaSet.
+    pub troubles: BTreeMap<String, String>,
+    /// What an administrator set.
+    pub settings: Settings,
+}
+
+/// What an administrator set for all Rollouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a change of a Service needs to reach every proxy when nobody can be asked.
+    pub settle: SignedDuration,
+    /// How long stable may fail to get its pods back before `maxUnavailable` is spent on the way down.
+    pub grace: SignedDuration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { settle: SignedDuration::from_secs(5), grace: SignedDuration::from_secs(30) }
+    }
+}
+
+/// A Rollout as it was read.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// Being deleted.
+    pub is_deleting: bool,
+    /// `metadata.annotations`.
+    pub annotations: BTreeMap<String, String>,
+    /// The spec, or the first problem that keeps it from being carried out.
+    pub spec: Result<Spec, InvalidSpec>,
+    /// `status`, as it was last written by anybody.
+    pub status: RolloutStatus,
+}
+
+impl Rollout {
+    /// Returns an annotation's value.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+}
+
+/// Why a spec cannot be carried out, in the words of the condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidSpec {
+    /// Field, value and remedy.
+    pub message: String,
+    /// What of it can still be relied on, so that what serves goes on serving.
+    pub replicas: Option<i64>,
+}
+
+/// A valid spec with its defaults filled in.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// `spec.replicas`; `None`: nobody wrote one.
+    pub replicas: Option<i64>,
+    /// The template to run.
+    pub template: Template,
+    /// `spec.selector`, as written.
+    pub selector: Value,
+    /// The same, to match labels with.
+    pub label_selector: LabelSelector,
+    /// `spec.selector` in the text form of a selector.
+    pub selector_text: String,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i64,
+    /// `spec.revisionHistoryLimit`.
+    pub revision_history_limit: i64,
+    /// `spec.progressDeadlineSeconds`.
+    pub progress_deadline: SignedDuration,
+    /// `spec.progressDeadlineAbort`.
+    pub progress_deadline_abort: bool,
+    /// `spec.paused`.
+    pub is_paused: bool,
+    /// `spec.rollbackWindow.revisions`.
+    pub rollback_window: i64,
+    /// `spec.restartAt`.
+    pub restart_at: Option<Timestamp>,
+    /// How versions are exchanged.
+    pub strategy: Strategy,
+}
+
+/// A pod template and what it means.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// As written, in JSON: only looked into when a ReplicaSet is made of it.
+    pub text: Arc<str>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its meaning.
+    pub digest: TemplateDigest,
+}
+
+impl Template {
+    /// Takes over a template that was read.
+    pub fn new(json: &Value) -> Template {
+        let labels = json.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        Template { text: json.to_string().into(), labels, digest: template::digest(json, &Injected::default()) }
+    }
+
+    /// Returns the template as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+}
+
+/// How versions are exchanged.
+#[derive(Clone, Debug)]
+pub enum Strategy {
+    /// Step by step, beside the stable version.
+    Canary(Canary),
+    /// One that this build does not carry out; the text names it.
+    Unsupported(&'static str),
+}
+
+/// The canary strategy.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// Their hash, as `status.currentStepHash` has it.
+    pub step_hash: String,
+    /// `maxSurge` as written.
+    pub max_surge: Option<IntOrString>,
+    /// `maxUnavailable` as written.
+    pub max_unavailable: Option<IntOrString>,
+    /// `canaryService`.
+    pub canary_service: Option<String>,
+    /// `stableService`.
+    pub stable_service: Option<String>,
+    /// How a router splits traffic; `None`: the ratio of pods does.
+    pub routing: Option<Routing>,
+    /// `replicaProgressThreshold`.
+    pub threshold: Threshold,
+    /// `minPodsPerReplicaSet`.
+    pub min_pods: i64,
+    /// `scaleDownDelaySeconds`.
+    pub scale_down_delay: SignedDuration,
+    /// `abortScaleDownDelaySeconds`; `None`: never. The flag says whether it was written.
+    pub abort_scale_down_delay: (Option<SignedDuration>, bool),
+}
+
+impl Canary {
+    /// How far sizes may stray from `replicas`.
+    pub fn corridor(&self, replicas: i64) -> Corridor {
+        let wanted = i32::try_from(replicas).unwrap_or(i32::MAX);
+        let bounds = sluice_api::defaults::bounds(wanted, self.max_surge.as_ref(), self.max_unavailable.as_ref());
+        Corridor { replicas, surge: bounds.max_surge, unavailable: bounds.max_unavailable }
+    }
+}
+
+/// How a router splits traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// `maxTrafficWeight`.
+    pub max_weight: i64,
+    /// `dynamicStableScale`.
+    pub dynamic_stable: bool,
+    /// Sizes stay within `maxSurge`.
+    pub staged: bool,
+    /// `pingPong` is set.
+    pub ping_pong: bool,
+    /// The first router that this build does not carry out.
+    pub unsupported: Option<String>,
+}
+
+/// One step of a canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// `setWeight`.
+    SetWeight(i64),
+    /// `pause`; `None` waits for a person.
+    Pause(Option<SignedDuration>),
+    /// `setCanaryScale`.
+    SetCanaryScale(CanaryScale),
+    /// A kind that this build does not carry out; the text names it.
+    Unsupported(&'static str),
+}
+
+impl Step {
+    /// How the step is named in events.
+    pub fn describe(&self) -> String {
+        match self {
+            Step::SetWeight(weight) => format!("setWeight: {weight}"),
+            Step::Pause(None) => "pause".into(),
+            Step::Pause(Some(duration)) => format!("pause: {}", sluice_lang::go_duration::print(*duration)),
+            Step::SetCanaryScale(CanaryScale::Weight(weight)) => format!("setCanaryScale{{weight: {weight}}}"),
+            Step::SetCanaryScale(CanaryScale::Replicas(replicas)) => format!("setCanaryScale{{replicas: {replicas}}}"),
+            Step::SetCanaryScale(CanaryScale::MatchTrafficWeight) => "setCanaryScale{matchTrafficWeight: true}".into(),
+            Step::Unsupported(kind) => (*kind).into(),
+        }
+    }
+}
+
+/// What a `setCanaryScale` step asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CanaryScale {
+    /// The size that this weight would have.
+    Weight(i64),
+    /// This many pods.
+    Replicas(i64),
+    /// What the traffic weight asks for.
+    MatchTrafficWeight,
+}
+
+/// A ReplicaSet that the Rollout owns.
+#[derive(Clone, Debug)]
+pub struct ReplicaSet {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.creationTimestamp`.
+    pub created_at: Timestamp,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Being deleted.
+    pub is_deleting: bool,
+    /// Label `rollouts-pod-template-hash`.
+    pub hash: String,
+    /// Annotations, without those of other tools.
+    pub annotations: BTreeMap<String, String>,
+    /// What its template means.
+    pub template: TemplateDigest,
+    /// `spec.replicas`.
+    pub size: i64,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i64,
+    /// `status.replicas`.
+    pub existing: i64,
+    /// `status.readyReplicas`.
+    pub ready: i64,
+    /// `status.availableReplicas`.
+    pub available: i64,
+    /// `status.observedGeneration`.
+    pub observed_generation: i64,
+    /// Its labels, as long as nobody owns it.
+    pub labels: BTreeMap<String, String>,
+    /// The `ReplicaFailure` condition: status, reason, message.
+    pub failure: Option<(ConditionStatus, String, String)>,
+}
+
+impl ReplicaSet {
+    /// Returns an annotation's value.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.annotations.get(key).map(String::as_str)
+    }
+
+    /// The revision that it stands for; 0 when it says none.
+    pub fn revision(&self) -> i64 {
+        self.annotation(sluice_api::keys::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// A Service that the spec names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `spec.selector["rollouts-pod-template-hash"]`.
+    pub selected_hash: Option<String>,
+    /// `spec.selector` without the hash.
+    pub selector: BTreeMap<String, String>,
+    /// Annotation `argo-rollouts.argoproj.io/managed-by-rollouts`.
+    pub managed_by: Option<String>,
+    /// When we last changed which version it selects, as far as that is known.
+    pub selected_since: Option<Timestamp>,
+}
+
+/// What traffic does now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// The canary's weight.
+    pub weight: LiveWeight,
+    /// Trouble with a router: object and error.
+    pub trouble: Option<(String, String)>,
+}
