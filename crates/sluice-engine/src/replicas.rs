@@ -165,7 +165,9 @@ mod tests {
     fn one_pass_of_a_basic_canary() {
         let count = |(size, available): (i64, i64)| Count { size, available };
         // R, W, surge, unavailable, stable, canary, old => stable, canary
-        let rows: [(i64, i64, i64, i64, Option<(i64, i64)>, (i64, i64), (i64, i64), (i64, i64)); 36] = [
+        type Pair = (i64, i64);
+        type Row = (i64, i64, i64, i64, Option<Pair>, Pair, Pair, Pair);
+        let rows: [Row; 36] = [
             (10, 20, 2, 0, Some((10, 10)), (0, 0), (0, 0), (10, 2)),
             (10, 20, 2, 0, Some((10, 10)), (2, 2), (0, 0), (8, 2)),
             (10, 30, 2, 0, Some((10, 10)), (0, 0), (0, 0), (10, 2)),

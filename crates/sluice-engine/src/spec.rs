@@ -47,7 +47,9 @@ fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
     let invalid = |message: &str| InvalidSpec { message: message.into(), replicas: spec.replicas.map(i64::from) };
     let strategy = match (&spec.workload_ref, &spec.strategy.canary) {
         (Some(_), _) => Strategy::Unsupported("spec.workloadRef"),
-        (None, Some(canary)) => Strategy::Canary(canary_strategy(canary)),
+        (None, Some(canary)) => {
+            not_carried_out(canary).map_or_else(|| Strategy::Canary(canary_strategy(canary)), Strategy::Unsupported)
+        }
         (None, None) if spec.strategy.blue_green.is_some() => Strategy::Unsupported("spec.strategy.blueGreen"),
         (None, None) => Strategy::Unsupported("spec.strategy.rollingUpdate"),
     };
@@ -75,6 +77,23 @@ fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
         rollback_window: spec.rollback_window.as_ref().map_or(0, |window| i64::from(window.revisions)),
         restart_at: spec.restart_at.map(sluice_api::Time::timestamp),
         strategy,
+    })
+}
+
+/// The first part of a canary without which it must not go on: who leaves a verdict out promotes blindly.
+fn not_carried_out(canary: &CanaryStrategy) -> Option<&'static str> {
+    if canary.analysis.is_some() {
+        return Some("spec.strategy.canary.analysis");
+    }
+    canary.steps.iter().find_map(|step| match step.kind()? {
+        StepKind::Experiment(_) => Some("a step of kind experiment"),
+        StepKind::Analysis(_) => Some("a step of kind analysis"),
+        StepKind::Plugin(_) => Some("a step of kind plugin"),
+        StepKind::SetWeight(_)
+        | StepKind::Pause(_)
+        | StepKind::SetCanaryScale(_)
+        | StepKind::SetHeaderRoute(_)
+        | StepKind::SetMirrorRoute(_) => None,
     })
 }
 

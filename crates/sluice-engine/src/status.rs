@@ -33,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub abort_message: String,
     /// Which step it is at, for people; empty when at none.
     pub position: String,
+    /// The step that it is at is a pause which only a person ends.
+    pub is_at_endless_pause: bool,
     pub wait: Option<&'a Wait>,
     pub problem: Option<&'a InvalidSpec>,
 }
@@ -128,15 +130,17 @@ fn progressing(status: &mut RolloutStatus, facts: &Facts, is_healthy: bool, now:
         conditions::set_high_water(status, None, now);
         return None;
     }
+    let said = conditions::progressing_reason(status).to_owned();
+    if said == reason::PAUSED || facts.spec.is_paused {
+        // No clock runs, so no height is kept; going on counts as progress anyway.
+        conditions::set_high_water(status, None, now);
+        return None;
+    }
     let mark = conditions::high_water(status).filter(|mark| mark.hash == status.current_pod_hash).map_or(0, |mark| mark.pods);
     let available = facts.new.map_or(0, |set| set.available);
     if available > mark {
         let hash = status.current_pod_hash.clone();
         conditions::set_high_water(status, Some(HighWater { hash: &hash, pods: available }), now);
-    }
-    let said = conditions::progressing_reason(status).to_owned();
-    if said == reason::PAUSED || facts.spec.is_paused {
-        return None;
     }
     let is_promoted = status.stable_rs == status.current_pod_hash;
     if is_promoted && said == reason::NEW_AVAILABLE {
@@ -147,6 +151,9 @@ fn progressing(status: &mut RolloutStatus, facts: &Facts, is_healthy: bool, now:
             let message = format!("ReplicaSet \"{name}\" is progressing.");
             conditions::put(status, kind::PROGRESSING, True, reason::UPDATED, &message, now);
         }
+    }
+    if facts.replicas == 0 || facts.problem.is_some() {
+        return None; // no pods are awaited
     }
     let clock = deadline::clock(status, facts.spec.progress_deadline);
     if clock.is_over(now) {
@@ -242,6 +249,21 @@ pub fn create_failed(old: &RolloutStatus, message: &str, now: Timestamp) -> Opti
     crate::merge::diff(&to_value(old), &to_value(&status))
 }
 
+/// Returns the phase under which `rollout_info` counts a Rollout.
+pub fn metric_phase(status: &RolloutStatus) -> &'static str {
+    if conditions::get(status, kind::INVALID_SPEC).is_some() {
+        return "InvalidSpec";
+    }
+    match conditions::progressing_reason(status) {
+        reason::NEW_AVAILABLE => "Completed",
+        reason::PAUSED => "Paused",
+        reason::CREATE_ERROR => "Error",
+        reason::TIMED_OUT => "Timeout",
+        reason::ABORTED => "Abort",
+        _ => "Progressing",
+    }
+}
+
 /// Starts the clock of an update.
 pub fn start_duration(status: &mut RolloutStatus, now: Timestamp) {
     status.duration = Some(RolloutDuration { rollout_started_at: Some(Time::new(now)), ..RolloutDuration::default() });
@@ -258,7 +280,7 @@ fn duration(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
     let is_promoted = status.stable_rs == status.current_pod_hash;
     let is_manual = facts.spec.is_paused
         || status.pause_conditions.iter().any(|pause| is_inconclusive(pause.reason))
-        || !status.pause_conditions.is_empty() && matches!(facts.wait, Some(wait) if is_indefinite(wait));
+        || !status.pause_conditions.is_empty() && facts.is_at_endless_pause;
     let is_up = facts.new.is_some_and(|set| set.available >= facts.replicas);
     let aborted = status.abort;
     let Some(duration) = &mut status.duration else { return };
@@ -286,8 +308,4 @@ fn duration(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
 /// Whether a pause waits for a person to judge a result.
 pub fn is_inconclusive(reason: PauseReason) -> bool {
     matches!(reason, PauseReason::InconclusiveAnalysisRun | PauseReason::InconclusiveExperiment)
-}
-
-fn is_indefinite(wait: &Wait) -> bool {
-    wait.reason == WaitReason::Pause && wait.wanted == "promote"
 }

@@ -67,6 +67,8 @@ pub struct PodCondition {
 pub struct ContainerStatus {
     /// `name`.
     pub name: String,
+    /// `restartCount`.
+    pub restart_count: i64,
     /// `state`.
     pub state: ContainerState,
     /// `lastState`.
@@ -132,7 +134,7 @@ fn trouble(pod: &Pod) -> Option<(u8, String)> {
     if pod.status.phase == "Failed" {
         return Some((1, format!("{}: {}, pod {name}", pod.status.reason, cut(&pod.status.message))));
     }
-    (pod.status.phase == "Running").then(|| (3, format!("running but not ready, pod {name}")))
+    (pod.status.phase == "Running").then(|| (3, "running but not ready".to_owned()))
 }
 
 fn container_trouble(container: &ContainerStatus) -> Option<(u8, String)> {
@@ -141,17 +143,18 @@ fn container_trouble(container: &ContainerStatus) -> Option<(u8, String)> {
         let message = if message.is_empty() { String::new() } else { format!(" ({message})") };
         format!("exit code {}{message}", ended.exit_code)
     };
-    if let Some(waiting) = &container.state.waiting {
-        return match (waiting.reason.as_str(), &container.last_state.terminated) {
-            ("" | "ContainerCreating" | "PodInitializing", _) => None,
-            (reason, Some(ended)) => {
-                Some((0, format!("{reason}: {}", exit(ended))))
-            }
-            (reason, None) => Some((1, format!("{reason}: {}", cut(&waiting.message)))),
-        };
+    // A container that crashed and was started again is told the same way whether it waits, runs or has
+    // just ended, so that the text does not change with every try.
+    let crashed = container.state.terminated.as_ref().or(container.last_state.terminated.as_ref());
+    if let Some(ended) = crashed.filter(|ended| ended.exit_code != 0) {
+        let reason = if container.restart_count > 0 { "CrashLoopBackOff" } else { "Error" };
+        return Some((0, format!("{reason}: {}", exit(ended))));
     }
-    let ended = container.state.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
-    Some((0, format!("{}: {}", if ended.reason.is_empty() { "Error" } else { &ended.reason }, exit(ended))))
+    let waiting = container.state.waiting.as_ref()?;
+    match waiting.reason.as_str() {
+        "" | "ContainerCreating" | "PodInitializing" => None,
+        reason => Some((1, format!("{reason}: {}", cut(&waiting.message)))),
+    }
 }
 
 fn cut(text: &str) -> String {
@@ -177,6 +180,8 @@ mod tests {
         let crash = json!({"phase": "Running", "containerStatuses": [{"name": "app", "restartCount": 3,
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
             "lastState": {"terminated": {"exitCode": 137, "message": "out of memory\nmore"}}}]});
+        let again = json!({"phase": "Running", "containerStatuses": [{"name": "app", "restartCount": 4,
+            "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 137, "message": "out of memory"}}}]});
         let image = json!({"phase": "Pending", "containerStatuses": [{"name": "app",
             "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
         let creating = json!({"phase": "Pending", "containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "ContainerCreating"}}}]});
@@ -186,10 +191,11 @@ mod tests {
         let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
         for (status, expected) in [
             (crash.clone(), Some("CrashLoopBackOff: exit code 137 (out of memory), container app of pod web-1")),
+            (again, Some("CrashLoopBackOff: exit code 137 (out of memory), container app of pod web-1")),
             (image.clone(), Some("ImagePullBackOff: no such image, container app of pod web-1")),
             (creating, None),
             (nowhere, Some("Unschedulable: 0/1 nodes are available: 1 Insufficient cpu., pod web-1")),
-            (unready.clone(), Some("running but not ready, pod web-1")),
+            (unready.clone(), Some("running but not ready")),
             (ready, None),
         ] {
             assert_eq!(describe([&pod(status.clone())]).as_deref(), expected, "{status}");

@@ -48,6 +48,8 @@ struct Pass<'a> {
     index: usize,
     cause: Option<String>,
     has_progress: bool,
+    /// The clock of the progress deadline starts anew: what it measured has ended.
+    restarts_clock: bool,
     plan: Plan,
 }
 
@@ -98,6 +100,7 @@ impl<'a> Pass<'a> {
             index: 0,
             cause: None,
             has_progress: false,
+            restarts_clock: false,
             plan: Plan::default(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
@@ -149,9 +152,12 @@ impl<'a> Pass<'a> {
         let is_new_plan = old.current_step_hash != self.canary.step_hash;
         let is_first = old.stable_rs.is_empty();
         self.index = usize::try_from(old.current_step_index.unwrap_or(0)).unwrap_or(0).min(self.len());
+        self.restarts_clock = is_new_template || is_new_plan || self.stood_still();
         if is_new_template || is_new_plan {
             self.reset();
-            if !is_first && (is_new_template || !self.is_promoted()) {
+            // Back to a version that serves in full, nothing begins.
+            let serves = self.is_promoted() && self.set(self.new).is_some_and(|set| set.available >= self.replicas);
+            if !is_first && (is_new_template || !self.is_promoted()) && !serves {
                 status::start_duration(&mut self.status, self.now);
             }
         }
@@ -248,8 +254,8 @@ impl<'a> Pass<'a> {
     /// The cause of an abort, if the progress deadline is over and asks for one.
     fn missed_deadline(&mut self) -> Option<String> {
         let set = self.set(self.new)?;
-        self.has_progress = self.reaches_new_height(set);
-        if self.has_progress || !self.spec.progress_deadline_abort || self.is_halted() {
+        self.has_progress = self.restarts_clock || self.reaches_new_height(set);
+        if self.has_progress || !self.spec.progress_deadline_abort || self.is_halted() || self.replicas == 0 {
             return None;
         }
         let clock = deadline::clock(&self.rollout.status, self.spec.progress_deadline);
@@ -268,6 +274,14 @@ impl<'a> Pass<'a> {
             sluice_lang::go_duration::print(self.spec.progress_deadline),
         );
         Some(message)
+    }
+
+    /// Whether until now no pods were awaited: nobody wanted any, or what the spec refers to was missing.
+    fn stood_still(&self) -> bool {
+        let old = &self.rollout.status;
+        let was_asleep = conditions::get(old, kind::WAITING).is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
+        let was_invalid = conditions::get(old, kind::INVALID_SPEC).is_some();
+        was_asleep && self.replicas > 0 || was_invalid && self.problem.is_none()
     }
 
     fn reaches_new_height(&self, set: &ReplicaSet) -> bool {
@@ -322,14 +336,22 @@ impl<'a> Pass<'a> {
                             format!("Completed all {} canary steps", self.len())
                         };
                         self.promote(&reason);
-                        return moves::plan_moves(&self.state(), &self.intent(), self.now);
+                        // What follows from being promoted waits for the status that says so: a crash
+                        // in between would leave it half done for a version that is not stable yet.
+                        let mut moves = moves::plan_moves(&self.state(), &self.intent(), self.now);
+                        moves.writes.clear();
+                        return moves;
                     }
                     return moves;
                 }
                 Some(Step::SetWeight(_) | Step::SetCanaryScale(_)) if moves.arrived => self.step_done(),
                 Some(Step::Pause(duration)) => match self.pause(*duration, &moves) {
                     None => self.step_done(),
-                    Some(wait) => return Moves { wait: moves.wait.clone().or(wait), ..moves },
+                    Some(wait) => {
+                        // Asleep or awake, it is the pause that has to end first.
+                        let capacity = moves.wait.clone().filter(|w| wait.is_none() || w.reason != WaitReason::Asleep);
+                        return Moves { wait: capacity.or(wait), ..moves };
+                    }
                 },
                 Some(Step::Unsupported(step)) => {
                     let wait = Wait {
@@ -502,7 +524,7 @@ impl<'a> Pass<'a> {
                 Some(_) => self.world.traffic.weight,
                 None => LiveWeight::default(),
             },
-            is_asleep: self.replicas == 0,
+            is_asleep: self.is_asleep(),
             grace_is_over: self.grace_is_over(),
         }
     }
@@ -526,6 +548,15 @@ impl<'a> Pass<'a> {
             deadline: destinations::scale_down_deadline(set, self.now),
             trouble: self.world.troubles.get(&set.name).cloned(),
         }
+    }
+
+    /// Whether `replicas` is 0, or was and no stable pod has been available since: the record of that is
+    /// the wait that was written meanwhile.
+    fn is_asleep(&self) -> bool {
+        let slept = conditions::get(&self.rollout.status, kind::WAITING)
+            .is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
+        let stable_is_up = self.stable.and_then(|stable| self.set(stable)).is_some_and(|set| set.available > 0);
+        self.replicas == 0 || slept && !stable_is_up && !self.is_promoted()
     }
 
     /// Whether the way back has stood still for the grace time.
@@ -640,14 +671,16 @@ impl<'a> Pass<'a> {
             } else {
                 String::new()
             },
+            is_at_endless_pause: matches!(self.canary.steps.get(self.index), Some(Step::Pause(None))),
             wait: wait.as_ref(),
             problem: self.problem,
         };
         let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);
         self.recheck(recheck);
-        self.plan.is_unexplained = wait.is_none() && self.plan.writes.is_empty() && !status::is_at_goal(&self.status, self.replicas);
-        self.plan.wait = wait;
         self.plan.status_changed = self.status != self.rollout.status;
+        let is_at_goal = status::is_at_goal(&self.status, self.replicas);
+        self.plan.is_unexplained = wait.is_none() && self.plan.is_empty() && !is_at_goal;
+        self.plan.wait = wait;
         self.plan.status = self.status;
         self.plan
     }
@@ -661,8 +694,10 @@ impl<'a> Pass<'a> {
                 wanted: "an answer".into(),
             });
         }
-        if moves.wait.is_some() {
-            return moves.wait.clone();
+        if let Some(wait) = &moves.wait {
+            let wakes = self.replicas > 0 && self.is_asleep();
+            let reason = if wakes { WaitReason::Asleep } else { wait.reason };
+            return Some(Wait { reason, ..wait.clone() });
         }
         if self.spec.is_paused {
             return Some(manual_pause());

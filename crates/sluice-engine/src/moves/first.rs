@@ -8,9 +8,13 @@
 use jiff::Timestamp;
 
 use super::wait::{
-    LATE, wait_asleep, wait_for_deadline, wait_for_floor, wait_for_pods, wait_for_service, wait_for_termination, wait_halted,
+    LATE, wait_asleep, wait_for_deadline, wait_for_floor, wait_for_pods, wait_for_service,
+    wait_for_termination, wait_halted,
 };
-use super::{Deadline, Destination, Direction, Intent, MoveKind, Moves, Set, Split, State, Version, Wait, WaitReason, Wanted};
+use super::{
+    Deadline, Destination, Direction, Intent, MoveKind, Moves, Set, Split, State, Version, Wait, WaitReason,
+    Wanted,
+};
 
 pub(super) fn plan(state: &State, intent: &Intent, now: Timestamp) -> Moves {
     let Some(new) = state.new else {
@@ -90,7 +94,10 @@ fn services(state: &State, new: Version, moves: &mut Moves) {
     let Some(destination) = &state.stable_destination else { return };
     if state.split == Split::ByRatio {
         if destination.is_managed && destination.selected.is_some() {
-            moves.push(MoveKind::WidenStable, "without a router the stable Service has to reach every version");
+            moves.push(
+                MoveKind::WidenStable,
+                "without a router the stable Service has to reach every version",
+            );
         }
     } else if destination.selected != Some(new) && can_serve(state, destination, new) {
         moves.push(MoveKind::SelectStable(new), "the only version to lead to can serve");
@@ -100,23 +107,39 @@ fn services(state: &State, new: Version, moves: &mut Moves) {
 fn unsettled_service(state: &State, new: Version) -> Option<Wait> {
     let name = &state.sets[new].name;
     let by_ratio = state.split == Split::ByRatio;
-    if let Some(destination) = state.canary_destination.iter().chain(state.stable_destination.iter().filter(|_| !by_ratio)).find(|d| !d.settled_on(new)) {
+    if let Some(destination) = state
+        .canary_destination
+        .iter()
+        .chain(state.stable_destination.iter().filter(|_| !by_ratio))
+        .find(|d| !d.settled_on(new))
+    {
         let seen = if destination.selected == Some(new) { LATE } else { "leads elsewhere" };
         return Some(wait_for_service(destination, seen, format!("only pods of {name}")));
     }
-    let destination = state.stable_destination.as_ref().filter(|d| by_ratio && (d.selected.is_some() || d.settles_at.is_some()))?;
+    let destination = state
+        .stable_destination
+        .as_ref()
+        .filter(|d| by_ratio && (d.selected.is_some() || d.settles_at.is_some()))?;
     let seen = if destination.selected.is_none() { LATE } else { "selects one version" };
     Some(wait_for_service(destination, seen, "pods of every version".into()))
 }
 
 /// Shrinks the other versions by what the floor allows; what a Service may still lead to stays. Returns
 /// why one of them is kept.
-fn shrink_others(state: &State, new: Version, is_back: bool, now: Timestamp, moves: &mut Moves) -> Option<Wait> {
+fn shrink_others(
+    state: &State,
+    new: Version,
+    is_back: bool,
+    now: Timestamp,
+    moves: &mut Moves,
+) -> Option<Wait> {
     let corridor = state.corridor;
     let stays: i64 = state.sets.iter().map(Set::stay).sum();
     let mut spare = (stays - corridor.floor()).max(0);
     let mut held = None;
-    for (version, set) in state.sets.iter().enumerate().filter(|(version, set)| *version != new && set.size > 0) {
+    for (version, set) in
+        state.sets.iter().enumerate().filter(|(version, set)| *version != new && set.size > 0)
+    {
         if let Deadline::Running(at) = set.deadline
             && at > now
             && corridor.replicas > 0
@@ -125,7 +148,8 @@ fn shrink_others(state: &State, new: Version, is_back: bool, now: Timestamp, mov
             held.get_or_insert_with(|| wait_for_deadline(set, at));
             continue;
         }
-        let is_used = destinations(state).any(|d| d.selected == Some(version) || d.selected.is_some() && d.may_use(version));
+        let is_used = destinations(state)
+            .any(|d| (d.selected.is_some() || d.settles_at.is_some()) && d.may_use(version));
         let least = if is_used || is_back { set.size.min(corridor.replicas) } else { 0 };
         let to = (set.stay() - spare).max(least).min(set.size);
         spare -= (set.stay() - to).max(0);

@@ -11,7 +11,8 @@
 use jiff::Timestamp;
 
 use super::wait::{
-    LATE, wait_asleep, wait_for_deadline, wait_for_floor, wait_for_pods, wait_for_service, wait_for_termination, wait_halted,
+    LATE, wait_asleep, wait_for_deadline, wait_for_floor, wait_for_pods, wait_for_service,
+    wait_for_termination, wait_halted,
 };
 use super::{
     Deadline, Destination, Direction, Intent, MoveKind, Moves, Set, State, Version, Wait, WaitReason, Wanted,
@@ -67,18 +68,28 @@ impl<'a> Pass<'a> {
     /// Versions that lead nowhere.
     fn leaving(&self) -> impl Iterator<Item = (Version, &'a Set)> + use<'a> {
         let (stable, new) = (self.stable, self.new);
-        self.state.sets.iter().enumerate().filter(move |(version, _)| *version != stable && Some(*version) != new)
+        self.state
+            .sets
+            .iter()
+            .enumerate()
+            .filter(move |(version, _)| *version != stable && Some(*version) != new)
     }
 
     fn plan(mut self) -> Moves {
         self.services();
         let weight = self.weight();
-        let (want_new, want_stable) = replicas::approximate(self.corridor.replicas, weight, self.corridor.surge);
+        let (want_new, want_stable) =
+            replicas::approximate(self.corridor.replicas, weight, self.corridor.surge);
         let (to_new, to_stable) = self.targets(weight);
-        self.moves.wanted = Wanted { stable: want_stable, new: if self.new.is_some() { want_new } else { want_stable } };
+        self.moves.wanted =
+            Wanted { stable: want_stable, new: if self.new.is_some() { want_new } else { want_stable } };
 
         self.clear_deadline(self.stable);
-        let reason = if to_stable > self.set(self.stable).size { "stable takes its share" } else { "the canary carries this share" };
+        let reason = if to_stable > self.set(self.stable).size {
+            "stable takes its share"
+        } else {
+            "the canary carries this share"
+        };
         self.resize(self.stable, to_stable, reason);
         if let Some(new) = self.new {
             let reason = match () {
@@ -97,7 +108,9 @@ impl<'a> Pass<'a> {
         if self.moves.is_empty() && !self.moves.arrived {
             self.moves.wait = self.explain(want_new, want_stable);
         }
-        for destination in [&self.state.stable_destination, &self.state.canary_destination].into_iter().flatten() {
+        for destination in
+            [&self.state.stable_destination, &self.state.canary_destination].into_iter().flatten()
+        {
             self.moves.recheck(destination.settles_at);
         }
         self.moves
@@ -114,26 +127,28 @@ impl<'a> Pass<'a> {
 
     /// The sizes of new and stable to move to, before the bounds.
     fn targets(&self, weight: i64) -> (i64, i64) {
-        let stable = self.set(self.stable);
-        let new = self.new.map(|new| self.set(new));
         let count = |set: &Set| Count { size: set.size, available: set.available };
-        let (new_size, replicas) = (new.map_or(0, |set| set.size), self.corridor.replicas);
-        let (to_new, to_stable) = if replicas == 0 {
-            (0, 0)
-        } else if !self.is_going {
+        let stable = count(self.set(self.stable));
+        let new = self.new.map_or(Count::default(), |new| count(self.set(new)));
+        let old = self.leaving().fold(Count::default(), |sum, (_, set)| Count {
+            size: sum.size + set.size,
+            available: sum.available + set.available,
+        });
+        let toward = |weight| replicas::step_toward(self.corridor, weight, new, Some(stable), old);
+        let replicas = self.corridor.replicas;
+        let (to_new, to_stable) = match () {
+            () if replicas == 0 => (0, 0),
             // The whole way for stable; the canary goes as stable's pods come.
-            let old = self.leaving().map(|(_, set)| count(set)).fold(Count::default(), add);
-            let (to_new, _) = replicas::step_toward(self.corridor, 0, new.map_or(Count::default(), count), Some(count(stable)), old);
-            (to_new, replicas)
-        } else if self.intent.is_halted && !self.is_asleep {
-            at_live_share(self.corridor, new_size, stable.size)
-        } else {
-            let old = self.leaving().map(|(_, set)| count(set)).fold(Count::default(), add);
-            replicas::step_toward(self.corridor, weight, new.map_or(Count::default(), count), Some(count(stable)), old)
+            () if !self.is_going => (toward(0).0, replicas),
+            () if self.intent.is_halted && !self.is_asleep => {
+                at_live_share(self.corridor, new.size, stable.size)
+            }
+            () => toward(weight),
         };
         // Aborted or asleep, only stable grows.
-        let to_new = if self.is_going && !self.is_asleep { to_new } else { to_new.min(new_size) };
-        let is_narrowed = self.state.stable_destination.as_ref().is_some_and(|d| may_be_narrowed_to(d, self.stable));
+        let to_new = if self.is_going && !self.is_asleep { to_new } else { to_new.min(new.size) };
+        let is_narrowed =
+            self.state.stable_destination.as_ref().is_some_and(|d| may_be_narrowed_to(d, self.stable));
         (to_new, if is_narrowed { to_stable.max(replicas) } else { to_stable })
     }
 
@@ -176,7 +191,9 @@ impl<'a> Pass<'a> {
     fn shrink_leaving(&mut self) {
         for (version, set) in self.leaving() {
             match set.deadline {
-                Deadline::Running(at) if self.corridor.replicas > 0 && at > self.now => self.moves.recheck(Some(at)),
+                Deadline::Running(at) if self.corridor.replicas > 0 && at > self.now => {
+                    self.moves.recheck(Some(at));
+                }
                 _ => self.resize(version, 0, "another version takes over"),
             }
         }
@@ -228,8 +245,12 @@ impl<'a> Pass<'a> {
         }
         let set = self.set(target);
         let loses_nothing = makes_room && holder.is_some_and(|holder| self.set(holder).stay() == 0);
-        let nobody_serves = self.corridor.replicas == 0 && self.state.sets.iter().all(|set| set.existing == 0);
-        if nobody_serves || loses_nothing || set.stay() >= if destination.is_managed { 1 } else { set.size.max(1) } {
+        let nobody_serves =
+            self.corridor.replicas == 0 && self.state.sets.iter().all(|set| set.existing == 0);
+        if nobody_serves
+            || loses_nothing
+            || set.stay() >= if destination.is_managed { 1 } else { set.size.max(1) }
+        {
             self.moves.push(MoveKind::SelectCanary(target), format!("{} can serve", set.name));
         }
     }
@@ -237,13 +258,18 @@ impl<'a> Pass<'a> {
     fn position(&mut self, want_new: i64, want_stable: i64) {
         let stable = self.set(self.stable);
         self.moves.is_awake = self.state.is_asleep && self.corridor.replicas > 0 && stable.stay() > 0;
-        let Some(new) = self.new.filter(|_| self.is_going && !self.is_asleep && !self.intent.is_halted) else { return };
+        let Some(new) = self.new.filter(|_| self.is_going && !self.is_asleep && !self.intent.is_halted)
+        else {
+            return;
+        };
         let new = self.set(new);
-        let stable_fits = stable.size == want_stable.max(self.least(self.stable)) && stable.existing <= stable.size;
+        let stable_fits =
+            stable.size == want_stable.max(self.least(self.stable)) && stable.existing <= stable.size;
         let canary_fits = new.size >= want_new && new.stay() >= self.intent.threshold.of(want_new);
         // Pods that only the floor keeps are no reason to stand still: else a broken stable version
         // would keep its replacement out.
-        let is_gone = |set: &Set| set.size == 0 && set.available == 0 || set.size == set.available && self.spare == 0;
+        let is_gone =
+            |set: &Set| set.size == 0 && set.available == 0 || set.size == set.available && self.spare == 0;
         let is_alone = self.leaving().all(|(_, set)| is_gone(set));
         let services_fit = self.unsettled_service(want_new).is_none();
         self.moves.arrived = self.moves.is_empty() && stable_fits && canary_fits && is_alone && services_fit;
@@ -284,7 +310,11 @@ impl<'a> Pass<'a> {
         let stable = self.set(self.stable);
         let new = self.new.map(|new| self.set(new));
         if !self.is_going && stable.stay() < want_stable {
-            return Some(if stable.size < want_stable { self.wait_for_place(stable, want_stable, new) } else { wait_for_pods(stable, want_stable) });
+            return Some(if stable.size < want_stable {
+                self.wait_for_place(stable, want_stable, new)
+            } else {
+                wait_for_pods(stable, want_stable)
+            });
         }
         if self.is_going && self.corridor.replicas > 0 && self.intent.is_halted {
             return Some(wait_halted());
@@ -327,10 +357,14 @@ impl<'a> Pass<'a> {
 
     /// Growth finds no place: names who holds them.
     fn wait_for_place(&self, set: &Set, wanted: i64, other: Option<&Set>) -> Wait {
+        if set.stay() < set.size {
+            return wait_for_pods(set, wanted); // its own pods free the next place
+        }
         if let Some(other) = other.filter(|other| other.stay() < other.size) {
             // The places are held by pods that are not available: that is what has to change.
             let mut wait = wait_for_pods(other, other.size);
-            wait.wanted = format!("{}, or places for {} more pods of {}", wait.wanted, wanted - set.size, set.name);
+            wait.wanted =
+                format!("{}, or places for {} more pods of {}", wait.wanted, wanted - set.size, set.name);
             return wait;
         }
         let sizes: i64 = self.state.sets.iter().map(|set| set.size).sum();
@@ -341,10 +375,6 @@ impl<'a> Pass<'a> {
             wanted: format!("{wanted} pods, within {} in all", self.corridor.cap()),
         }
     }
-}
-
-fn add(sum: Count, count: Count) -> Count {
-    Count { size: sum.size + count.size, available: sum.available + count.available }
 }
 
 /// Whether some callers of a Service may reach this version only.

@@ -21,21 +21,35 @@ fn sets(text: &str) -> Vec<Set> {
                 Some(_) => Deadline::Passed,
             };
             let available: i64 = available.parse().expect("a number");
-            Set { name, size: size.parse().expect("a number"), available, ready: available, existing: available, deadline, trouble: None }
+            Set {
+                name,
+                size: size.parse().expect("a number"),
+                available,
+                ready: available,
+                existing: available,
+                deadline,
+                trouble: None,
+            }
         })
         .collect()
 }
 
+/// A Service as the tables write it: `S1`, `C2~1` (v1 may still be live), `S*` (all versions), `S*~`
+/// (widened, not seen by everybody yet), `S1!` (not managed).
+fn destination(word: &str) -> Destination {
+    let (word, is_managed) = word.strip_suffix('!').map_or((word, true), |word| (word, false));
+    let (selected, live) = word[1..].split_once('~').map_or((&word[1..], None), |(s, l)| (s, Some(l)));
+    let index = |digit: &str| digit.parse::<usize>().ok().map(|number| number - 1);
+    let selected = index(selected);
+    let mut versions: Vec<Version> = selected.map_or_else(|| (0..3).collect(), |version| vec![version]);
+    versions.extend(live.and_then(index));
+    versions.sort_unstable();
+    let settles_at = live.map(|_| now() + SignedDuration::from_secs(5));
+    Destination { name: word[..1].into(), selected, live: versions, settles_at, is_managed }
+}
+
 /// Routing as the tables write it: `S1 C2~1 20 [0–20]`.
 fn routing(text: &str) -> (Destination, Destination, LiveWeight) {
-    let destination = |word: &str| {
-        let (selected, live) = word[1..].split_once('~').map_or((&word[1..], None), |(s, l)| (s, Some(l)));
-        let index = |digit: &str| digit.parse::<usize>().expect("a version") - 1;
-        let mut versions = vec![index(selected)];
-        versions.extend(live.map(index));
-        versions.sort_unstable();
-        Destination { name: word[..1].into(), selected: Some(index(selected)), live: versions, settles_at: None, is_managed: true }
-    };
     let words: Vec<&str> = text.split(' ').collect();
     let requested = words[2].parse().expect("a weight");
     let mut weight = LiveWeight::settled(requested);
@@ -53,14 +67,10 @@ fn setting(options: &str, name: &str, fallback: i64) -> i64 {
         .unwrap_or(fallback)
 }
 
-/// Runs one row of the table: `who` is "v2 to 20", "abort v2", "v2 promoted" or "asleep".
-fn answer(options: &str, who: &str, pods: &str, routes: &str) -> String {
-    let replicas = setting(options, "N", 10);
-    let (unavailable, surge) = (setting(options, "unav", 2), setting(options, "surge", 3));
-    let sets = sets(pods);
-    let (stable_destination, canary_destination, weight) = routing(routes);
-    let dynamic_stable = options.contains("DSS");
-    let words: Vec<&str> = who.split(' ').collect();
+/// Who is stable, who is new, which way it goes and to which weight: "v2 to 20", "abort v2", "v2 promoted",
+/// and the first and last of these "alone", with no stable version.
+fn cast(who: &str) -> (Option<Version>, Version, Direction, i64) {
+    let words: Vec<&str> = who.trim_end_matches(" alone").split(' ').collect();
     let index = |word: &str| word[1..].parse::<usize>().expect("a version") - 1;
     let (stable, new, direction, wanted) = match words[..] {
         ["abort", v] => (0, index(v), Direction::Back, 0),
@@ -68,32 +78,44 @@ fn answer(options: &str, who: &str, pods: &str, routes: &str) -> String {
         [v, "to", weight] => (0, index(v), Direction::Going, weight.parse().expect("a weight")),
         _ => panic!("who is {who}"),
     };
+    ((!who.ends_with("alone")).then_some(stable), new, direction, wanted)
+}
+
+fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) {
+    let replicas = setting(options, "N", 10);
+    let (unavailable, surge) = (setting(options, "unav", 2), setting(options, "surge", 3));
+    let (stable, new, direction, weight) = cast(who);
     let state = State {
         corridor: Corridor { replicas, surge, unavailable: unavailable.min(replicas) },
         max_weight: 100,
-        sets,
-        stable: Some(stable),
+        sets: sets(pods),
+        stable,
         new: Some(new),
-        split: Split::ByRouter { dynamic_stable, staged: options.contains("staged"), ping_pong: false },
-        stable_destination: Some(stable_destination),
-        canary_destination: Some(canary_destination),
-        weight,
+        split,
+        stable_destination: None,
+        canary_destination: None,
+        weight: LiveWeight::default(),
         is_asleep: replicas == 0 || options.contains("asleep"),
         grace_is_over: options.contains("grace over"),
     };
     let intent = Intent {
         direction,
-        is_halted: false,
+        is_halted: options.contains("halted"),
         promote_full: false,
-        weight: wanted,
-        at_end: wanted == 100,
+        weight,
+        at_end: weight == 100,
         canary_size: None,
         min_pods: 1,
         threshold: Threshold::All,
         scale_down_delay: SignedDuration::from_secs(30),
         abort_scale_down_delay: (Some(SignedDuration::from_secs(30)), false),
     };
-    let moves = plan_moves(&state, &intent, now());
+    (state, intent)
+}
+
+/// Prints the planner's answer as the tables write it; a wait with its reason.
+fn print(state: &State, intent: &Intent) -> String {
+    let moves = plan_moves(state, intent, now());
     let name = |version: &Version| state.sets[*version].name.clone();
     let mut words: Vec<String> = moves
         .writes
@@ -117,10 +139,31 @@ fn answer(options: &str, who: &str, pods: &str, routes: &str) -> String {
         words.push("index".into());
     }
     if words.is_empty() {
-        assert!(moves.wait.is_some(), "nothing to do and no wait: {options} {who} | {pods} | {routes}");
-        words.push("wait".into());
+        let reason = moves.wait.map_or("nothing", |wait| wait.reason.label());
+        words.push(format!("wait {reason}"));
     }
     words.join("; ")
+}
+
+/// Runs one row of a table with a router.
+fn routed(options: &str, who: &str, pods: &str, routes: &str) -> String {
+    let split = Split::ByRouter {
+        dynamic_stable: options.contains("DSS"),
+        staged: options.contains("staged"),
+        ping_pong: options.contains("ping-pong"),
+    };
+    let (mut state, intent) = state(options, who, pods, split);
+    let (stable, canary, weight) = routing(routes);
+    (state.stable_destination, state.canary_destination, state.weight) = (Some(stable), Some(canary), weight);
+    print(&state, &intent)
+}
+
+/// Runs one row of a table without a router; `services` is empty, `C1`, or `S* C1`.
+fn by_ratio(options: &str, who: &str, pods: &str, services: &str) -> String {
+    let (mut state, intent) = state(options, who, pods, Split::ByRatio);
+    let find = |letter: char| services.split(' ').find(|word| word.starts_with(letter)).map(destination);
+    (state.stable_destination, state.canary_destination) = (find('S'), find('C'));
+    print(&state, &intent)
 }
 
 #[test]
@@ -185,6 +228,158 @@ fn routed_vectors() {
         ("W8", "DSS staged N=3 unav=0 surge=1", "v3 to 50", "v1 3/3, v2 1/1, v3 0/0", "S1 C2 0", "C:=v1"),
     ];
     for (id, options, who, pods, routes, expected) in rows {
-        assert_eq!(answer(options, who, pods, routes), *expected, "{id}: {who} | {pods} | {routes}");
+        let found = routed(options, who, pods, routes);
+        let found = if found.starts_with("wait ") && *expected == "wait" { "wait" } else { &found };
+        assert_eq!(found, *expected, "{id}: {who} | {pods} | {routes}");
+    }
+}
+
+#[test]
+fn waits_have_their_reason() {
+    let rows: &[(&str, &str, &str, &str, &str)] = &[
+        // options, intent, pods, routing, wait
+        ("", "v2 to 20", "v1 10/10, v2 2/1", "S1 C2 0", "Pods"),
+        ("", "v2 to 20", "v1 10/10, v2 2/2", "S1 C2~1 0", "Endpoints"),
+        ("", "v2 to 20", "v1 10/10, v2 2/2", "S1 C2 20 [0–20]", "Weight"),
+        ("halted", "v2 to 50", "v1 10/10, v2 5/5", "S1 C2 20", "Pause"),
+        ("N=0", "v2 to 50", "v1 0/0, v2 0/0", "S1 C2 0", "Asleep"),
+        ("", "abort v2", "v1 10/1, v2 5/2", "S1 C2 50", "Carry"),
+        ("", "abort v2", "v1 10/10, v2 5/5 dl", "S1 C1 0", "Deadline"),
+        ("", "abort v2", "v1 10/10, v2 0/3", "S1 C1 0", "Termination"),
+        ("", "v2 promoted", "v1 1/1 dl!, v2 10/7", "S2 C2 0", "Pods"),
+        // The grace time counts from the moment at which this wait shows, whatever else is missing.
+        ("N=2 unav=0 surge=1", "v3 to 50", "v1 2/1, v2 1/1 dl, v3 1/0", "S1 C2 50", "Carry"),
+        ("DSS", "v2 to 20", "v1 8/5, v2 6/6", "S1 C2 50 [50–60]", "Carry"),
+    ];
+    for (options, who, pods, routes, wait) in rows {
+        let found = routed(options, who, pods, routes);
+        assert_eq!(found, format!("wait {wait}"), "{options} {who} | {pods} | {routes}");
+    }
+}
+
+#[test]
+fn first_narrowing_of_services() {
+    let rows: &[(&str, &str, &str, &str, &str)] = &[
+        ("N=3", "v1 promoted", "v1 3/2", "S*! C*! 0", "wait Pods"),
+        ("N=3", "v1 promoted", "v1 3/3", "S*! C*! 0", "S:=v1; C:=v1"),
+        ("N=3", "v2 to 50", "v1 3/3, v2 2/1", "S1 C*! 0", "wait Pods"),
+        ("N=3", "v2 to 50", "v1 3/3, v2 2/2", "S1 C*! 0", "C:=v2"),
+        // Asleep, the canary Service stays where it is.
+        ("N=3 asleep", "v2 to 50", "v1 3/0, v2 1/1", "S1 C1 0", "wait Pods"),
+    ];
+    for (options, who, pods, routes, expected) in rows {
+        assert_eq!(routed(options, who, pods, routes), *expected, "{options} {who} | {pods} | {routes}");
+    }
+}
+
+#[test]
+fn ratio_vectors() {
+    let small = "N=4 surge=1 unav=0";
+    let rows: &[(&str, &str, &str, &str, &str)] = &[
+        // options, intent, pods, Services, answer
+        (small, "abort v3", "v1 3/3, v2 1/1, v3 1/0", "", "v3:=0"), // X1
+        (small, "abort v2", "v1 3/4, v2 2/0", "", "v2:=1"),         // X2
+        ("N=2 surge=1 unav=0", "v2 to 100", "v1 1/4, v2 1/2", "", "v2:=2"), // X3
+        // Up and down.
+        (small, "v2 to 25", "v1 4/4, v2 0/0", "", "v2:=1"),
+        (small, "v2 to 25", "v1 4/4, v2 1/0", "", "wait Pods"),
+        (small, "v2 to 25", "v1 4/4, v2 1/1", "", "v1:=3"),
+        (small, "v2 to 25", "v1 3/4, v2 1/1", "", "wait Termination"),
+        (small, "v2 to 25", "v1 3/3, v2 1/1", "", "index"),
+        (small, "v2 to 100", "v1 0/0, v2 4/4", "", "promote"),
+        ("N=4 surge=0 unav=1", "v2 to 25", "v1 4/4, v2 0/0", "", "v1:=3"),
+        ("N=4 surge=0 unav=0", "v2 to 25", "v1 4/4, v2 0/0", "", "wait Place"),
+        (small, "abort v2", "v1 2/2, v2 2/2", "", "v1:=3"),
+        (small, "abort v2", "v1 4/4, v2 0/1", "", "wait Termination"),
+        (small, "abort v2", "v1 4/3, v2 1/1", "", "wait Pods"),
+        // Halted: the share that is live stands, `replicas` is followed.
+        ("N=8 surge=1 unav=0 halted", "v2 to 75", "v1 3/3, v2 1/1", "", "v1:=6; v2:=2"),
+        ("N=2 surge=1 unav=0 halted", "v2 to 75", "v1 3/3, v2 1/1", "", "v1:=1"),
+        ("N=8 surge=1 unav=0 halted", "v2 to 100", "v1 0/0, v2 4/4", "", "v2:=8"),
+        ("N=8 surge=1 unav=0 halted", "v2 to 75", "v1 4/4, v2 0/0", "", "v1:=8"),
+        ("N=4 surge=1 unav=0 halted", "v2 to 75", "v1 3/3, v2 1/1", "", "wait Pause"),
+        ("N=4 surge=1 unav=0 halted", "v2 to 75", "v1 3/3, v2 2/1", "", "wait Pause"),
+        ("N=0 surge=1 unav=0 halted", "v2 to 75", "v1 3/3, v2 1/1", "", "v1:=0; v2:=0"),
+        // An abort goes on though somebody holds the rollout.
+        ("N=4 surge=1 unav=0 halted", "abort v2", "v1 3/3, v2 1/1", "", "v1:=4"),
+        // No replicas, and back.
+        ("N=0", "v2 to 50", "v1 2/2, v2 2/2", "", "v1:=0; v2:=0"),
+        ("N=0", "v2 to 50", "v1 0/0, v2 0/0", "", "wait Asleep"),
+        ("N=0", "v1 promoted", "v1 4/4, v2 1/1", "", "v1:=0; v2:=0"),
+        ("N=4 surge=1 unav=0 asleep", "v2 to 50", "v1 0/0, v2 0/0", "", "v1:=4"),
+        ("N=4 surge=1 unav=0 asleep", "v2 to 50", "v1 4/1, v2 0/0", "", "awake"),
+        // First deploy: it is the stable version from the start.
+        (small, "v1 promoted", "v1 0/0", "", "v1:=4"),
+        (small, "v1 promoted", "v1 4/3", "C*!", "wait Pods"),
+        (small, "v1 promoted", "v1 4/4", "S*! C*!", "C:=v1"),
+        // Leftover versions.
+        (small, "v2 promoted", "v1 2/2, v2 2/2", "", "v2:=3"),
+        (small, "v2 promoted", "v1 1/1, v2 4/4", "", "v1:=0"),
+        (small, "v2 promoted", "v1 1/1 dl, v2 4/4", "", "wait Deadline"),
+        (small, "v3 to 25", "v1 3/3, v2 1/1, v3 0/0", "", "v3:=1"),
+        (small, "v3 to 25", "v1 3/3, v2 1/1, v3 1/1", "", "v2:=0"),
+        (small, "v3 to 25", "v1 3/2, v2 1/1, v3 1/1", "", "index"), // only the floor keeps v2
+        // The canary Service.
+        (small, "v2 to 25", "v1 3/3, v2 1/1", "S* C1", "C:=v2"),
+        (small, "v2 to 25", "v1 3/3, v2 1/1", "S* C2~1", "wait Endpoints"),
+        (small, "v2 to 25", "v1 3/3, v2 1/1", "S* C2", "index"),
+        (small, "abort v2", "v1 4/4, v2 1/1", "S* C2", "C:=v1"),
+        (small, "abort v2", "v1 4/4, v2 1/1", "S* C1~2", "wait Endpoints"),
+        (small, "abort v2", "v1 4/4, v2 1/1", "S* C1", "v2:=0"),
+        (small, "v3 to 25", "v1 4/4, v2 1/1, v3 0/0", "S* C2", "C:=v1"), // v2 holds the only place
+        ("N=4 surge=1 unav=0 halted", "v2 to 25", "v1 3/3, v2 1/1", "S* C1", "wait Pause"),
+        // The stable Service, found narrowed.
+        ("N=5 surge=2 unav=0", "v2 to 50", "v1 5/5, v2 0/0", "S1 C1", "widen S; v2:=2"),
+        ("N=5 surge=2 unav=0", "v2 to 50", "v1 5/5, v2 2/2", "S*~ C2", "wait Place"),
+        ("N=5 surge=2 unav=0", "v2 to 50", "v1 5/5, v2 2/2", "S* C2", "v1:=3"),
+        ("N=5 surge=2 unav=0", "v2 to 50", "v1 5/5, v2 2/2", "S1! C2", "wait Endpoints"),
+        (small, "v1 promoted", "v1 4/4", "S1 C1", "wait nothing"),
+    ];
+    for (options, who, pods, services, expected) in rows {
+        assert_eq!(
+            by_ratio(options, who, pods, services),
+            *expected,
+            "{options} {who} | {pods} | {services}"
+        );
+    }
+}
+
+#[test]
+fn without_a_stable_version() {
+    let small = "N=4 surge=1 unav=0";
+    let rows: &[(&str, &str, &str, &str, &str)] = &[
+        // options, intent, pods, routing (or Services only: no router), answer
+        (small, "v2 to 25 alone", "v1 0/0, v2 1/1", "", "v2:=4"),
+        (small, "v2 to 25 alone", "v1 0/0, v2 4/3", "", "wait Pods"),
+        (small, "v2 to 25 alone", "v1 0/0, v2 4/4", "", "index"),
+        (small, "v2 to 100 alone", "v1 0/0, v2 4/4", "", "promote"),
+        ("N=4 halted", "v2 to 100 alone", "v1 0/0, v2 1/1", "", "v2:=4"),
+        ("N=4 halted", "v2 to 100 alone", "v1 0/0, v2 4/4", "", "wait Pause"),
+        ("N=0", "v2 to 25 alone", "v1 0/0, v2 4/4", "", "v2:=0"),
+        ("N=0", "v2 to 25 alone", "v1 0/0, v2 0/0", "", "wait Asleep"),
+        // An aborted version is all there is: it neither grows nor goes, except with `replicas`.
+        (small, "abort v2 alone", "v1 0/0, v2 1/1", "", "wait Aborted"),
+        ("N=1", "abort v2 alone", "v1 0/0, v2 3/3", "", "v2:=1"),
+        ("N=0", "abort v2 alone", "v1 0/0, v2 3/3", "", "v2:=0"),
+        // Leftovers serve until the new version does.
+        (small, "v2 to 25 alone", "v1 4/4, v2 1/1", "S1 C2 20", "v2:=4"),
+        (small, "v2 to 25 alone", "v1 4/4, v2 4/3", "S1 C2 20", "wait Pods"),
+        (small, "v2 to 25 alone", "v1 4/4, v2 4/4", "S1 C2 20", "S:=v2"),
+        (small, "v2 to 25 alone", "v1 4/4, v2 4/4", "S2~1 C2 20", "wait Endpoints"),
+        (small, "v2 to 25 alone", "v1 4/4, v2 4/4", "S2 C2 20", "v1:=0"),
+        (small, "v2 to 25 alone", "v1 4/4, v2 4/2", "S2 C2 20", "v1:=2"),
+        // Whom the Service led to is gone: one pod is better than none.
+        (small, "v2 to 25 alone", "v1 0/0, v2 4/1", "S* C2 20", "S:=v2"),
+        (small, "v2 to 25 alone", "v1 0/0, v2 4/1", "S*! C2 20", "wait Pods"),
+        (small, "v2 to 25 alone", "v1 0/0, v2 4/4", "S1 C1", "C:=v2; widen S"),
+    ];
+    for (options, who, pods, routes, expected) in rows {
+        let has_weight = routes.split(' ').count() > 2;
+        let found = if has_weight {
+            routed(options, who, pods, routes)
+        } else {
+            by_ratio(options, who, pods, routes)
+        };
+        assert_eq!(found, *expected, "{options} {who} | {pods} | {routes}");
     }
 }

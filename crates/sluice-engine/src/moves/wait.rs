@@ -103,10 +103,8 @@ impl WaitReason {
 
 /// The wait for pods of one version.
 pub(super) fn wait_for_pods(set: &Set, wanted: i64) -> Wait {
-    let mut seen = format!("{} of {} pods available", set.available, set.size);
-    if let Some(trouble) = &set.trouble {
-        seen.push_str(&format!(" ({trouble})"));
-    }
+    let trouble = set.trouble.as_ref().map_or_else(String::new, |trouble| format!(" ({trouble})"));
+    let seen = format!("{} of {} pods available{trouble}", set.available, set.size);
     Wait {
         reason: WaitReason::Pods,
         object: format!("ReplicaSet {}", set.name),
@@ -167,7 +165,12 @@ pub(super) fn wait_halted() -> Wait {
 
 /// The wait for a Service to lead where it should, for everybody.
 pub(super) fn wait_for_service(destination: &Destination, seen: &str, wanted: String) -> Wait {
-    Wait { reason: WaitReason::Endpoints, object: format!("Service {}", destination.name), seen: seen.into(), wanted }
+    Wait {
+        reason: WaitReason::Endpoints,
+        object: format!("Service {}", destination.name),
+        seen: seen.into(),
+        wanted,
+    }
 }
 
 /// What is seen of a Service whose selector is right, but was not long ago.

@@ -57,7 +57,11 @@ pub(super) trait Model {
 
     fn initial(&self) -> Self::State;
     /// Adds every transition out of `state`. An error is a violated invariant.
-    fn transitions(&self, state: &Self::State, out: &mut Vec<Transition<Self::State, Self::Label>>) -> Result<(), String>;
+    fn transitions(
+        &self,
+        state: &Self::State,
+        out: &mut Vec<Transition<Self::State, Self::Label>>,
+    ) -> Result<(), String>;
     /// Whether a state from which nothing happens by itself may be an end.
     fn may_end(&self, state: &Self::State, fair: Fair) -> Result<(), String>;
     fn describe(&self, from: &Self::State, label: Self::Label) -> String;
@@ -99,7 +103,9 @@ impl Hasher for QuickHasher {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.mix(u64::from(*byte)));
+        for byte in bytes {
+            self.mix(u64::from(*byte));
+        }
     }
 
     fn write_u8(&mut self, value: u8) {
@@ -145,7 +151,9 @@ impl<'a, M: Model> Graph<'a, M> {
         while index < self.states.len() {
             let state = self.states[index];
             let from = u32::try_from(index).expect("fewer states than that");
-            self.model.transitions(&state, &mut out).map_err(|error| format!("{error}\n{}", self.path_to(from)))?;
+            self.model
+                .transitions(&state, &mut out)
+                .map_err(|error| format!("{error}\n{}", self.path_to(from)))?;
             for transition in out.drain(..) {
                 self.figures.edges += 1;
                 let next = u32::try_from(self.states.len()).expect("fewer states than that");
@@ -242,7 +250,8 @@ impl<'a, M: Model> Graph<'a, M> {
             out.clear();
             let _ = self.model.transitions(from, &mut out);
             let label = out.iter().find(|transition| transition.to == *to);
-            let label = label.map_or_else(String::new, |transition| self.model.describe(from, transition.label));
+            let label =
+                label.map_or_else(String::new, |transition| self.model.describe(from, transition.label));
             let _ = writeln!(text, "  -> {label}\n     {to:?}");
         }
         text

@@ -1,19 +1,28 @@
 //! What must hold while the ratio of pods is the split, and where such a canary may come to rest.
 
+use super::explore::Fair;
 use super::*;
 
 /// Checks one write: the cluster before and after it.
 pub(super) fn check(config: &Config, before: &Cluster, after: &Cluster, write: Write) -> Result<(), String> {
     match write {
-        Write::Scale(version, to) if to < before.pods[version].size => shrink(config, before, after, version, to),
+        Write::Scale(version, to) if to < before.pods[version].size => {
+            shrink(config, before, after, version, to)
+        }
         Write::Scale(version, _) => grow(config, before, after, version),
         Write::SelectCanary(version) => {
             let is_empty = before.pods[version as usize].stay() == 0;
             let was_empty = before.pods[before.canary_service.selected as usize].stay() == 0;
             let loses_nothing = was_empty && version == before.stable;
-            if is_empty && before.replicas > 0 && !loses_nothing { Err("I5: leads to a version without a ready pod".into()) } else { Ok(()) }
+            if is_empty && before.replicas > 0 && !loses_nothing {
+                Err("I5: leads to a version without a ready pod".into())
+            } else {
+                Ok(())
+            }
         }
-        Write::SelectStable(version) if version != WIDE => Err("W18: narrows the Service that everybody calls".into()),
+        Write::SelectStable(version) if version != WIDE => {
+            Err("W18: narrows the Service that everybody calls".into())
+        }
         Write::SelectStable(_) | Write::Awake | Write::ClearDeadline(_) => Ok(()),
         Write::StepDone | Write::Promote => position(config, before, write),
         Write::Weight(_) | Write::SetDeadline(_) => Err("there is no router and no delay".into()),
@@ -69,7 +78,8 @@ fn shrink(config: &Config, before: &Cluster, after: &Cluster, version: usize, to
     if config.services == Services::None {
         return Ok(());
     }
-    let is_narrowed = before.stable_service.live == 1 << version || before.stable_service.selected as usize == version;
+    let is_narrowed =
+        before.stable_service.live == 1 << version || before.stable_service.selected as usize == version;
     if is_narrowed && to < least {
         return Err("W18: everybody who calls the stable Service needs these pods".into());
     }
@@ -115,13 +125,19 @@ pub(super) fn may_end(config: &Config, cluster: &Cluster, fair: Fair) -> Result<
     let is_short = cluster.stable_pods().available < cluster.replicas;
     if is_going && cluster.is_halted {
         let kept = cluster.pods.iter().map(|pods| pods.size).sum::<u8>();
-        return if kept >= cluster.replicas { Ok(()) } else { Err("replicas are not followed while halted".into()) };
+        return if kept >= cluster.replicas {
+            Ok(())
+        } else {
+            Err("replicas are not followed while halted".into())
+        };
     }
     match fair {
         Fair::OnlyStable if is_going => return Ok(()),
         Fair::OnlyOthers if is_short && (!is_going || cluster.is_asleep) => return Ok(()),
         // Broken stable pods may hold every place.
-        Fair::OnlyOthers if stable.available < stable.size && cluster.size() >= cluster.replicas + config.surge => {
+        Fair::OnlyOthers
+            if stable.available < stable.size && cluster.size() >= cluster.replicas + config.surge =>
+        {
             return Ok(());
         }
         _ => {}
@@ -129,10 +145,19 @@ pub(super) fn may_end(config: &Config, cluster: &Cluster, fair: Fair) -> Result<
     if is_going {
         // Narrowed by hand, stable keeps all its pods, and the canary only gets what is beyond them.
         let is_foreign = config.services == Services::RatioForeign;
-        return if is_foreign { Ok(()) } else { Err("under way, nothing to do and nothing to wait for".into()) };
+        return if is_foreign {
+            Ok(())
+        } else {
+            Err("under way, nothing to do and nothing to wait for".into())
+        };
     }
-    let is_foreign = config.services == Services::RatioForeign && cluster.stable_service.selected != cluster.stable;
-    if cluster.is_at_goal(config.services) || is_foreign { Ok(()) } else { Err("ends short of its goal".into()) }
+    let is_foreign =
+        config.services == Services::RatioForeign && cluster.stable_service.selected != cluster.stable;
+    if cluster.is_at_goal(config.services) || is_foreign {
+        Ok(())
+    } else {
+        Err("ends short of its goal".into())
+    }
 }
 
 /// Four replicas, one more allowed, a step at a quarter.
@@ -165,16 +190,63 @@ fn small() -> Vec<Config> {
         Config { name: "ratio-s0u1", surge: 0, unavailable: 1, ..basis },
         Config { name: "ratio-s1u1", steps: &[50], unavailable: 1, ..basis },
         Config { name: "ratio-s2u0", steps: &[50], surge: 2, versions: 2, ..basis },
-        Config { name: "ratio-s0u2", steps: &[34], surge: 0, unavailable: 2, replicas: 3, replicas_values: &[1, 3], ..basis },
+        Config {
+            name: "ratio-s0u2",
+            steps: &[34],
+            surge: 0,
+            unavailable: 2,
+            replicas: 3,
+            replicas_values: &[1, 3],
+            ..basis
+        },
         Config { name: "ratio-zero", steps: &[0, 50, 0, 75], replicas: 3, replicas_values: &[], ..basis },
         Config { name: "ratio-nosteps", steps: &[], replicas: 3, replicas_values: &[0, 1, 3], ..basis },
-        Config { name: "ratio-n1", steps: &[50], replicas: 1, replicas_values: &[0, 1, 2], actions: 3, ..basis },
-        Config { name: "ratio-n1-s0u1", steps: &[40], replicas: 1, replicas_values: &[0, 1, 2], surge: 0, unavailable: 1, ..basis },
-        Config { name: "ratio-halt", may_halt: true, versions: 2, actions: 3, replicas: 3, replicas_values: &[0, 2, 4], ..basis },
+        Config {
+            name: "ratio-n1",
+            steps: &[50],
+            replicas: 1,
+            replicas_values: &[0, 1, 2],
+            actions: 3,
+            ..basis
+        },
+        Config {
+            name: "ratio-n1-s0u1",
+            steps: &[40],
+            replicas: 1,
+            replicas_values: &[0, 1, 2],
+            surge: 0,
+            unavailable: 1,
+            ..basis
+        },
+        Config {
+            name: "ratio-halt",
+            may_halt: true,
+            versions: 2,
+            actions: 3,
+            replicas: 3,
+            replicas_values: &[0, 2, 4],
+            ..basis
+        },
         Config { name: "ratio-halt-s0u1", may_halt: true, versions: 2, surge: 0, unavailable: 1, ..basis },
         Config { name: "ratio-full", room: Some(4), replicas: 3, replicas_values: &[3], ..basis },
-        Config { name: "ratio-services", services: Services::RatioManaged, steps: &[50], replicas: 3, replicas_values: &[0, 3], versions: 2, ..basis },
-        Config { name: "ratio-foreign", services: Services::RatioForeign, steps: &[50], replicas: 3, replicas_values: &[2], versions: 2, ..basis },
+        Config {
+            name: "ratio-services",
+            services: Services::RatioManaged,
+            steps: &[50],
+            replicas: 3,
+            replicas_values: &[0, 3],
+            versions: 2,
+            ..basis
+        },
+        Config {
+            name: "ratio-foreign",
+            services: Services::RatioForeign,
+            steps: &[50],
+            replicas: 3,
+            replicas_values: &[2],
+            versions: 2,
+            ..basis
+        },
     ]
 }
 
@@ -187,8 +259,22 @@ fn large() -> Vec<Config> {
         Config { name: "ratio-n4-s1u1", unavailable: 1, ..many },
         Config { name: "ratio-n4-s2u1", surge: 2, unavailable: 1, steps: &[0, 34, 75], ..many },
         Config { name: "ratio-n4-s0u4", surge: 0, unavailable: 4, ..many },
-        Config { name: "ratio-services-n3", services: Services::RatioManaged, replicas: 3, replicas_values: &[0, 2, 3], actions: 2, ..many },
-        Config { name: "ratio-foreign-n3", services: Services::RatioForeign, replicas: 3, replicas_values: &[0, 2, 3], actions: 2, ..many },
+        Config {
+            name: "ratio-services-n3",
+            services: Services::RatioManaged,
+            replicas: 3,
+            replicas_values: &[0, 2, 3],
+            actions: 2,
+            ..many
+        },
+        Config {
+            name: "ratio-foreign-n3",
+            services: Services::RatioForeign,
+            replicas: 3,
+            replicas_values: &[0, 2, 3],
+            actions: 2,
+            ..many
+        },
     ]
 }
 

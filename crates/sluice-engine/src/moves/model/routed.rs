@@ -1,5 +1,6 @@
 //! What must hold while a router splits traffic, and where such a canary may come to rest.
 
+use super::explore::Fair;
 use super::*;
 
 /// The version's share as it is asked for.
@@ -31,7 +32,9 @@ pub(super) fn check(config: &Config, before: &Cluster, after: &Cluster, write: W
     raises(config, before, after)?;
     abort_is_monotone(config, before, after, write)?;
     match write {
-        Write::Scale(version, to) if to < before.pods[version].size => shrink(config, before, after, version, to),
+        Write::Scale(version, to) if to < before.pods[version].size => {
+            shrink(config, before, after, version, to)
+        }
         Write::Scale(..) if is_staged(config, before) && after.size() > before.replicas + config.surge => {
             Err(format!("surge: {} pods", after.size()))
         }
@@ -40,8 +43,12 @@ pub(super) fn check(config: &Config, before: &Cluster, after: &Cluster, write: W
         }
         Write::SelectStable(version) => select_stable(config, before, version as usize),
         Write::SelectCanary(version) => select_canary(config, before, version as usize),
-        Write::StepDone if !before.weight_is_settled() => Err("a step is done while its weight is not settled".into()),
-        Write::Promote if (0..VERSIONS).any(|v| v != before.current as usize && live(config, before, v) > 0) => {
+        Write::StepDone if !before.weight_is_settled() => {
+            Err("a step is done while its weight is not settled".into())
+        }
+        Write::Promote
+            if (0..VERSIONS).any(|v| v != before.current as usize && live(config, before, v) > 0) =>
+        {
             Err("I5: promoted while another version may get traffic".into())
         }
         _ => Ok(()),
@@ -103,7 +110,14 @@ fn abort_is_monotone(config: &Config, before: &Cluster, after: &Cluster, write: 
 /// I4, the floor, and stable at rest.
 fn shrink(config: &Config, before: &Cluster, after: &Cluster, version: usize, to: u8) -> Result<(), String> {
     if before.replicas == 0 {
-        return Ok(());
+        let has_weight = before.canary_service.selected as usize == version && before.weight > 0;
+        let could_lower =
+            before.stable_service == Service::on(before.stable) && version != before.stable as usize;
+        return if has_weight && could_lower {
+            Err("I5: falls asleep before its weight is gone".into())
+        } else {
+            Ok(())
+        };
     }
     let floor = config.floor(before);
     // A version that leaves may be one unit of a fine weight ahead.
@@ -119,7 +133,8 @@ fn shrink(config: &Config, before: &Cluster, after: &Cluster, version: usize, to
         if live(config, after, version) > 0 {
             return Err("I4: the data plane may still use it".into());
         }
-        let is_selected = [before.stable_service, before.canary_service].iter().any(|s| s.selected as usize == version);
+        let is_selected =
+            [before.stable_service, before.canary_service].iter().any(|s| s.selected as usize == version);
         if !is_member && is_selected {
             return Err("I4: a Service selects it".into());
         }
@@ -132,15 +147,26 @@ fn shrink(config: &Config, before: &Cluster, after: &Cluster, version: usize, to
     if (is_member || before.is_promoted()) && after.stay() < before.stay().min(floor) {
         return Err(format!("floor: {} pods stay of {floor}", after.stay()));
     }
-    let at_rest = before.is_promoted() && before.weight == 0 && before.high == 0 && before.stable_service.is_settled();
+    let at_rest =
+        before.is_promoted() && before.weight == 0 && before.high == 0 && before.stable_service.is_settled();
     if at_rest && is_stable && to < before.pods[version].size.min(before.replicas) {
         return Err("W23: stable shrinks at rest".into());
     }
     Ok(())
 }
 
+/// A Service that led to every version is narrowed to one that has the pods.
+fn adopt(before: &Cluster, version: usize, wanted: u8) -> Result<(), String> {
+    let pods = before.pods[version].stay();
+    let is_enough = pods >= wanted.max(1) || before.replicas == 0;
+    if is_enough { Ok(()) } else { Err(format!("G5: adopted with {pods} of {wanted} pods")) }
+}
+
 /// I5 and W09 for the stable Service.
 fn select_stable(config: &Config, before: &Cluster, version: usize) -> Result<(), String> {
+    if before.stable_service.selected == WIDE && before.low < config.max_weight {
+        return adopt(before, version, before.replicas);
+    }
     if before.low < config.max_weight {
         return Err(format!("W09: moves under live weight {}", config.max_weight - before.low));
     }
@@ -153,6 +179,9 @@ fn select_stable(config: &Config, before: &Cluster, version: usize) -> Result<()
 
 /// I5 and W09 for the canary Service.
 fn select_canary(config: &Config, before: &Cluster, version: usize) -> Result<(), String> {
+    if before.canary_service.selected == WIDE {
+        return adopt(before, version, 1);
+    }
     let pods = stay(before, version);
     let is_idle_return = version == before.stable as usize && before.high == 0;
     if before.replicas > 0 && pods == 0 && !is_idle_return {
@@ -178,8 +207,8 @@ pub(super) fn may_end(config: &Config, cluster: &Cluster, fair: Fair) -> Result<
         let is_down = cluster.weight == 0 && cluster.size() == 0;
         return if is_down { Ok(()) } else { Err("asleep, but not at zero".into()) };
     }
-    let behind_canary = cluster.pods[cluster.canary_service.selected as usize].available;
-    let is_stranded = cluster.weight > 0 && behind_canary == 0 && stable.available > 0;
+    let behind_canary = cluster.pods.get(cluster.canary_service.selected as usize).map(|pods| pods.available);
+    let is_stranded = cluster.weight > 0 && behind_canary == Some(0) && stable.available > 0;
     if is_going && (cluster.is_halted || fair == Fair::OnlyStable) {
         return if is_stranded { Err("a share is left on an empty canary".into()) } else { Ok(()) };
     }
@@ -189,6 +218,10 @@ pub(super) fn may_end(config: &Config, cluster: &Cluster, fair: Fair) -> Result<
     }
     if fair == Fair::OnlyOthers && stable.available < cluster.replicas {
         if is_going && !cluster.is_asleep {
+            // The first narrowing of the stable Service waits for all stable pods.
+            if cluster.stable_service.selected == WIDE {
+                return Ok(());
+            }
             let is_full = is_staged(config, cluster) && cluster.size() >= cluster.replicas + config.surge;
             return if is_full { Ok(()) } else { Err("a broken stable version blocks the fix".into()) };
         }
@@ -210,7 +243,7 @@ fn by_router(dynamic_stable: bool) -> Split {
     Split::ByRouter { dynamic_stable, staged: false, ping_pong: false }
 }
 
-/// Three replicas, one step at half of the weight, two user actions.
+/// Two replicas, one step at half of the weight, two user actions.
 pub(super) fn basis(name: &'static str, dynamic_stable: bool) -> Config {
     Config {
         name,
@@ -234,7 +267,11 @@ pub(super) fn basis(name: &'static str, dynamic_stable: bool) -> Config {
 }
 
 fn staged(config: Config) -> Config {
-    Config { split: Split::ByRouter { dynamic_stable: true, staged: true, ping_pong: false }, max_weight: 100, ..config }
+    Config {
+        split: Split::ByRouter { dynamic_stable: true, staged: true, ping_pong: false },
+        max_weight: 100,
+        ..config
+    }
 }
 
 fn ping_pong(config: Config) -> Config {
@@ -248,26 +285,104 @@ fn small() -> Vec<Config> {
     vec![
         Config { replicas_values: &[0, 2], ..fixed },
         Config { replicas_values: &[0, 2], ..dynamic },
-        Config { name: "static-zero", replicas_values: &[], steps: &[0, 2, 0, 3], ..fixed },
+        Config { name: "static-zero", versions: 2, replicas_values: &[], steps: &[0, 2, 0, 3], ..fixed },
         Config { name: "dss-zero", replicas_values: &[], steps: &[0, 2, 0, 3], ..dynamic },
         Config { name: "static-nosteps", steps: &[], unavailable: 1, ..fixed },
         Config { name: "dss-nosteps", steps: &[], unavailable: 1, ..dynamic },
         Config { name: "static-pause", may_halt: true, versions: 2, ..fixed },
         Config { name: "dss-pause", may_halt: true, versions: 2, ..dynamic },
-        Config { name: "static-pct", steps: &[20, 50], max_weight: 100, actions: 1, replicas: 3, ..fixed },
-        Config { name: "dss-pct", steps: &[20, 50], max_weight: 100, actions: 1, replicas: 3, ..dynamic },
-        Config { name: "dss-down", replicas: 4, replicas_values: &[], steps: &[3, 1], versions: 2, ..dynamic },
+        Config {
+            name: "static-pct",
+            versions: 2,
+            steps: &[20, 50],
+            max_weight: 100,
+            actions: 1,
+            replicas: 3,
+            ..fixed
+        },
+        Config {
+            name: "dss-pct",
+            versions: 2,
+            steps: &[20, 50],
+            max_weight: 100,
+            actions: 1,
+            replicas: 3,
+            ..dynamic
+        },
+        Config {
+            name: "dss-down",
+            replicas: 4,
+            replicas_values: &[],
+            steps: &[3, 1],
+            versions: 2,
+            ..dynamic
+        },
+        Config {
+            name: "adopted",
+            services: Services::Adopted,
+            replicas_values: &[0, 2],
+            versions: 2,
+            ..fixed
+        },
+        Config { name: "adopted-dss", services: Services::Adopted, unavailable: 1, actions: 1, ..dynamic },
         Config { name: "toggle", may_toggle: true, versions: 2, ..fixed },
-        Config { name: "minpods-static", min_pods: 3, replicas: 3, replicas_values: &[], versions: 2, ..fixed },
-        Config { name: "minpods-keep-dss", min_pods: 2, keeps_aborted: true, replicas: 3, versions: 2, ..dynamic },
+        Config {
+            name: "minpods-static",
+            min_pods: 3,
+            replicas: 3,
+            replicas_values: &[],
+            versions: 2,
+            ..fixed
+        },
+        Config {
+            name: "minpods-keep-dss",
+            min_pods: 2,
+            keeps_aborted: true,
+            replicas: 3,
+            versions: 2,
+            ..dynamic
+        },
         Config { name: "keep-dss", keeps_aborted: true, replicas_values: &[0], versions: 2, ..dynamic },
         ping_pong(Config { name: "pingpong", replicas_values: &[0, 2], ..fixed }),
         ping_pong(Config { name: "pingpong-dss", ..dynamic }),
         Config { name: "full-static", room: Some(4), replicas_values: &[], ..fixed },
-        Config { name: "full-dss", room: Some(4), replicas: 3, replicas_values: &[], steps: &[25, 66], max_weight: 100, versions: 2, ..dynamic },
-        staged(Config { name: "staged-s1u0", replicas: 3, replicas_values: &[], steps: &[50], actions: 1, ..dynamic }),
-        staged(Config { name: "staged-s0u1", replicas: 4, replicas_values: &[], steps: &[], surge: 0, unavailable: 1, versions: 2, ..dynamic }),
-        staged(Config { name: "staged-full", room: Some(4), replicas: 3, replicas_values: &[], steps: &[50], versions: 2, ..dynamic }),
+        Config {
+            name: "full-dss",
+            room: Some(4),
+            replicas: 3,
+            replicas_values: &[],
+            steps: &[25, 66],
+            max_weight: 100,
+            versions: 2,
+            ..dynamic
+        },
+        staged(Config {
+            name: "staged-s1u0",
+            replicas: 3,
+            replicas_values: &[],
+            steps: &[50],
+            actions: 1,
+            ..dynamic
+        }),
+        staged(Config {
+            name: "staged-s0u1",
+            replicas: 4,
+            replicas_values: &[],
+            steps: &[],
+            surge: 0,
+            unavailable: 1,
+            versions: 2,
+            ..dynamic
+        }),
+        staged(Config {
+            name: "staged-full",
+            room: Some(4),
+            replicas: 3,
+            replicas_values: &[],
+            steps: &[50],
+            versions: 2,
+            ..dynamic
+        }),
     ]
 }
 
@@ -291,25 +406,71 @@ fn large() -> Vec<Config> {
         Config { steps: &[0, 2, 0, 3], unavailable: 1, ..n3("dss-zero-n3", dynamic) },
         Config { steps: &[], surge: 0, unavailable: 1, ..n3("static-nosteps-n3", fixed) },
         Config { steps: &[], surge: 0, unavailable: 1, ..n3("dss-nosteps-n3", dynamic) },
-        Config { replicas_values: &[0, 1, 3], steps: &[1, 2], may_halt: true, ..n3("pause-static-n3", fixed) },
-        Config { replicas_values: &[0, 1, 3], steps: &[1, 2], may_halt: true, unavailable: 1, ..n3("pause-dss-n3", dynamic) },
+        Config {
+            replicas_values: &[0, 1, 3],
+            steps: &[1, 2],
+            may_halt: true,
+            ..n3("pause-static-n3", fixed)
+        },
+        Config {
+            replicas_values: &[0, 1, 3],
+            steps: &[1, 2],
+            may_halt: true,
+            unavailable: 1,
+            ..n3("pause-dss-n3", dynamic)
+        },
         percent(Config { steps: &[20, 50], unavailable: 1, ..n3("static-pct-n3", fixed) }),
         percent(Config { steps: &[20, 50], unavailable: 1, ..n3("dss-pct-n3", dynamic) }),
         Config { steps: &[1, 2], may_toggle: true, ..n3("toggle-n3", fixed) },
         Config { steps: &[1, 2], may_toggle: true, ..n3("toggle-dss-n3", dynamic) },
-        Config { replicas_values: &[1, 4], steps: &[1, 2], min_pods: 2, versions: 2, ..n4("minpods-dss-n4", dynamic) },
-        Config { replicas_values: &[1, 4], steps: &[1, 2], min_pods: 2, versions: 2, keeps_aborted: true, ..n4("minpods-keep-dss-n4", dynamic) },
+        Config {
+            replicas_values: &[1, 4],
+            steps: &[1, 2],
+            min_pods: 2,
+            versions: 2,
+            ..n4("minpods-dss-n4", dynamic)
+        },
+        Config {
+            replicas_values: &[1, 4],
+            steps: &[1, 2],
+            min_pods: 2,
+            versions: 2,
+            keeps_aborted: true,
+            ..n4("minpods-keep-dss-n4", dynamic)
+        },
         Config { steps: &[1, 2], min_pods: 3, versions: 2, ..n3("minpods-static-n3", fixed) },
         Config { replicas_values: &[0, 3], keeps_aborted: true, ..n3("keep-dss-n3", dynamic) },
         ping_pong(Config { replicas_values: &[0, 1, 3], steps: &[1, 2], ..n3("pingpong-n3", fixed) }),
-        ping_pong(Config { replicas_values: &[0, 1, 3], steps: &[1, 2], unavailable: 1, ..n3("pingpong-dss-n3", dynamic) }),
+        ping_pong(Config {
+            replicas_values: &[0, 1, 3],
+            steps: &[1, 2],
+            unavailable: 1,
+            ..n3("pingpong-dss-n3", dynamic)
+        }),
         percent(Config { steps: &[25, 66], room: Some(4), ..n3("full-dss-n3", dynamic) }),
         percent(Config { steps: &[25, 50], room: Some(4), unavailable: 1, ..n3("full-dss-n3-u1", dynamic) }),
         Config { name: "full-static-n2", room: Some(5), ..fixed },
         staged(Config { steps: &[50], room: Some(4), ..n3("staged-full-n3", dynamic) }),
-        staged(Config { replicas_values: &[2, 4], steps: &[], unavailable: 0, versions: 2, ..n4("staged-n4-s1u0", dynamic) }),
-        staged(Config { replicas_values: &[2, 4], steps: &[50], versions: 2, ..n4("staged-n4-s1u1", dynamic) }),
-        staged(Config { replicas_values: &[4], steps: &[], surge: 0, versions: 2, ..n4("staged-n4-s0u1", dynamic) }),
+        staged(Config {
+            replicas_values: &[2, 4],
+            steps: &[],
+            unavailable: 0,
+            versions: 2,
+            ..n4("staged-n4-s1u0", dynamic)
+        }),
+        staged(Config {
+            replicas_values: &[2, 4],
+            steps: &[50],
+            versions: 2,
+            ..n4("staged-n4-s1u1", dynamic)
+        }),
+        staged(Config {
+            replicas_values: &[4],
+            steps: &[],
+            surge: 0,
+            versions: 2,
+            ..n4("staged-n4-s0u1", dynamic)
+        }),
         staged(Config { replicas_values: &[3], steps: &[50], ..n3("staged-n3-3rev", dynamic) }),
         staged(Config { steps: &[50], surge: 2, unavailable: 1, ..n3("staged-n3-s2", dynamic) }),
     ]
