@@ -1,0 +1,102 @@
+//! Puts together what a decision looks at, from the caches. Asks nobody and decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sluice_api::validation::validate_rollout;
+use sluice_engine::spec::{self, OwnedSet, Owner};
+use sluice_engine::world::{Rollout, Service, Settings, Strategy, Traffic, World};
+
+use crate::cache::{Body, Cache, ObjectKey};
+
+/// The index entry of ReplicaSets that nobody owns.
+pub const ORPHANS: &str = "orphans";
+
+/// Takes a Rollout over from its JSON, with what validation says of it.
+///
+/// # Errors
+/// The object is no Rollout at all.
+pub fn read_rollout(object: Value) -> Result<Rollout, String> {
+    let (rollout, problems) = sluice_api::parse_rollout(object);
+    // What cannot be read was left out, so what is said of the rest would be about another object.
+    let problem = match problems.first() {
+        Some(problem) => Some(problem.to_string()),
+        None => validate_rollout(&rollout, false).first().map(ToString::to_string),
+    };
+    Ok(spec::rollout(rollout, problem))
+}
+
+/// Takes a ReplicaSet over from its JSON.
+///
+/// # Errors
+/// What of it cannot be read.
+pub fn read_set(object: Value) -> Result<OwnedSet, String> {
+    spec::replica_set(object).map_err(|error| error.to_string())
+}
+
+/// Takes a Service over from its JSON.
+///
+/// # Errors
+/// What of it cannot be read.
+pub fn read_service(object: Value) -> Result<Service, String> {
+    spec::service(object).map_err(|error| error.to_string())
+}
+
+/// The Services that a Rollout names.
+pub fn service_names(rollout: &Rollout) -> Vec<&String> {
+    match rollout.spec.as_ref().map(|spec| &spec.strategy) {
+        Ok(Strategy::Canary(canary)) => [&canary.canary_service, &canary.stable_service].into_iter().flatten().collect(),
+        Ok(Strategy::Unsupported(_)) | Err(_) => Vec::new(),
+    }
+}
+
+/// The index entries of a Rollout: the Services that it names.
+pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
+    service_names(rollout).into_iter().map(|name| format!("{}/{name}", rollout.namespace)).collect()
+}
+
+/// The index entries of a ReplicaSet.
+pub fn index_set(set: &OwnedSet) -> Vec<String> {
+    if set.owner == Owner::Nobody { vec![ORPHANS.into()] } else { Vec::new() }
+}
+
+/// What the caches say about one Rollout. Names the ReplicaSet that cannot be read, if there is one: a
+/// decision without it would be about another world.
+///
+/// # Errors
+/// The name of the ReplicaSet and what is wrong with it.
+pub fn world(
+    rollout: Arc<Rollout>,
+    sets: &Cache<OwnedSet>,
+    services: &Cache<Service>,
+    troubles: BTreeMap<String, String>,
+    settings: Settings,
+) -> Result<World, String> {
+    let mut replica_sets = Vec::new();
+    for (key, body) in sets.owned_by(&rollout.uid) {
+        match body {
+            Body::Good(owned) if matches!(&owned.owner, Owner::Rollout { uid, .. } if *uid == rollout.uid) => {
+                replica_sets.push(Arc::clone(&owned.set));
+            }
+            Body::Good(_) => {}
+            Body::Broken(problem) => return Err(format!("ReplicaSet {key} cannot be read: {problem}")),
+        }
+    }
+    let mut orphans = Vec::new();
+    if let Ok(spec) = &rollout.spec {
+        for (key, body) in sets.indexed(ORPHANS) {
+            let Some(owned) = body.good().filter(|_| *key.namespace == *rollout.namespace) else { continue };
+            let selector = &spec.label_selector;
+            if !owned.set.is_deleting && !selector.is_empty() && selector.matches(&owned.set.labels) {
+                orphans.push(Arc::clone(&owned.set));
+            }
+        }
+    }
+    let found = service_names(&rollout).into_iter().filter_map(|name| {
+        let service = services.get(&ObjectKey::new(rollout.namespace.as_str(), name.as_str()))?;
+        Some((name.clone(), Service::clone(&service)))
+    });
+    let services = found.collect();
+    Ok(World { rollout, replica_sets, orphans, services, traffic: Traffic::default(), troubles, settings })
+}

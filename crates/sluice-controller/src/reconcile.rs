@@ -1,0 +1,348 @@
+//! One look at one Rollout: gather, decide, act, come back.
+//!
+//! The shell around the engine. It decides nothing about rollouts; it decides whether what the caches
+//! show is recent enough to decide on, and when to look again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::Client;
+use serde_json::{Value, json};
+use sluice_engine::moves::WaitReason;
+use sluice_engine::plan::Plan;
+use sluice_engine::spec::OwnedSet;
+use sluice_engine::world::{ReplicaSet, Rollout, Service, Settings, World};
+use tokio::time::Instant;
+
+use crate::act::{ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
+use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
+use crate::clock::Clock;
+use crate::events::{EventType, Events, NewEvent, Regarding};
+use crate::gather;
+use crate::lease::Leadership;
+use crate::metrics::{Metrics, Reconciled};
+use crate::pods::PodWatches;
+use crate::queue::Outcome;
+
+/// How long a watch may take to show our own write before we ask.
+pub const WATCH_PATIENCE: Duration = Duration::from_secs(10);
+/// When to look again after a conflict, should no event come.
+const CONFLICT_RETRY: Duration = Duration::from_secs(1);
+
+/// What an object is known by.
+type Target = (Kind, ObjectKey);
+
+/// Looks at Rollouts.
+pub struct Reconciler {
+    /// To whom writes go.
+    pub client: Client,
+    /// What time it is.
+    pub clock: Clock,
+    /// What an administrator set.
+    pub settings: Settings,
+    /// Whether we may write.
+    pub leadership: Leadership,
+    /// Rollouts.
+    pub rollouts: Cache<Rollout>,
+    /// Their ReplicaSets.
+    pub sets: Cache<OwnedSet>,
+    /// Services.
+    pub services: Cache<Service>,
+    /// Pods that are awaited.
+    pub pods: PodWatches,
+    /// Where events go.
+    pub events: Events,
+    /// Our own last writes.
+    pub versions: Versions<Target>,
+    /// Which of them belong to which Rollout.
+    pub pending: Pending,
+    /// Counts of what happened.
+    pub counts: Counts,
+    /// Where looks and events are counted for everybody to see.
+    pub metrics: Option<std::sync::Arc<Metrics>>,
+}
+
+/// Counts of what happened, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Looks at a Rollout.
+    pub looks: std::sync::atomic::AtomicU64,
+    /// Decisions that found neither goal, write nor wait. Must stay 0.
+    pub unexplained: std::sync::atomic::AtomicU64,
+    /// Looks that ended because something had changed since.
+    pub conflicts: std::sync::atomic::AtomicU64,
+}
+
+/// Our own writes that the caches have not shown yet, by Rollout.
+#[derive(Debug, Default)]
+pub struct Pending(Mutex<BTreeMap<ObjectKey, BTreeSet<Target>>>);
+
+impl Pending {
+    fn of(&self, rollout: &ObjectKey) -> Vec<Target> {
+        let pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.get(rollout).into_iter().flatten().cloned().collect()
+    }
+
+    fn add(&self, rollout: &ObjectKey, target: Target) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.entry(rollout.clone()).or_default().insert(target);
+    }
+
+    fn remove(&self, rollout: &ObjectKey, target: &Target) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(targets) = pending.get_mut(rollout) {
+            targets.remove(target);
+            if targets.is_empty() {
+                pending.remove(rollout);
+            }
+        }
+    }
+}
+
+impl Reconciler {
+    /// Looks at one Rollout, does what is to be done, and counts it.
+    pub async fn reconcile(&self, key: ObjectKey) -> Outcome {
+        let begun = Instant::now();
+        let outcome = self.look(key.clone()).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.reconciled(Reconciled::Rollout, &key.namespace, &key.name, begun.elapsed());
+            if matches!(outcome, Outcome::Failed | Outcome::FailedFor(_)) {
+                metrics.reconcile_failed(Reconciled::Rollout, &key.namespace, &key.name);
+            }
+            if self.rollouts.body(&key).is_none() {
+                metrics.forget(&key.namespace, &key.name);
+            }
+        }
+        outcome
+    }
+
+    /// What would be looked at and done now, for people who ask why.
+    pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
+        let rollout = self.rollouts.get(key)?;
+        let world = gather::world(rollout, &self.sets, &self.services, self.pods.troubles(key), self.settings).ok()?;
+        let plan = sluice_engine::decide(&world, self.clock.now());
+        Some(json!({
+            "world": format!("{world:#?}"),
+            "writes": plan.writes.iter().map(|write| format!("{:?}: {}", write.action, write.reason)).collect::<Vec<_>>(),
+            "wait": plan.wait.map(|wait| wait.to_string()),
+            "recheckAt": plan.recheck_at.map(|at| at.to_string()),
+            "status": plan.status,
+        }))
+    }
+
+    async fn look(&self, key: ObjectKey) -> Outcome {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.counts.looks.fetch_add(1, Relaxed);
+        let rollout = match self.rollouts.body(&key) {
+            None => {
+                self.pods.follow(&key, None);
+                return Outcome::Done(None);
+            }
+            Some(Body::Broken(problem)) => {
+                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "the object cannot be read: {problem}");
+                return Outcome::Done(None);
+            }
+            Some(Body::Good(rollout)) => rollout,
+        };
+        if rollout.is_deleting {
+            self.pods.follow(&key, None);
+            return Outcome::Done(None);
+        }
+        match self.freshness(&key).await {
+            Ok(None) => {}
+            Ok(Some(at)) => return Outcome::Done(Some(at)),
+            Err(problem) => {
+                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot ask for a live object: {problem}");
+                return Outcome::Failed;
+            }
+        }
+        let troubles = self.pods.troubles(&key);
+        let world = match gather::world(rollout, &self.sets, &self.services, troubles, self.settings) {
+            Ok(world) => world,
+            Err(problem) => {
+                tracing::error!(namespace = %key.namespace, rollout = %key.name, "{problem}");
+                return Outcome::Failed;
+            }
+        };
+        let now = self.clock.now();
+        let plan = sluice_engine::decide(&world, now);
+        if plan.is_unexplained {
+            self.counts.unexplained.fetch_add(1, Relaxed);
+            if let Some(metrics) = &self.metrics {
+                metrics.waited_without_reason();
+            }
+            tracing::error!(namespace = %key.namespace, rollout = %key.name, "neither goal nor write nor wait: {:?}", plan.status);
+        }
+        let acted =
+            Actor { client: &self.client, leadership: &self.leadership, world: &world, now }.act(&plan).await;
+        self.remember(&key, &acted);
+        match acted.result {
+            Ok(()) => {
+                self.emit(&world.rollout, &plan);
+                let look_at_pods = self.pods.follow(&key, awaited(&plan, &world));
+                let recheck = plan.recheck_at.map(|at| self.clock.instant_at(at));
+                Outcome::Done([recheck, look_at_pods].into_iter().flatten().min())
+            }
+            Err(error) => self.trouble(&key, &world, error).await,
+        }
+    }
+
+    /// Whether the caches show our own last writes: `None`, or when to look again.
+    async fn freshness(&self, key: &ObjectKey) -> Result<Option<Instant>, kube::Error> {
+        let now = Instant::now();
+        let mut again: Option<Instant> = None;
+        for target in self.pending.of(key) {
+            let cached = self.cached_version(&target);
+            match self.versions.check(&target, cached.as_deref(), now) {
+                Freshness::Fresh => self.pending.remove(key, &target),
+                Freshness::Wait(until) => again = Some(again.map_or(until, |at| at.min(until))),
+                Freshness::AskLive => {
+                    let live = self.live_version(&target).await?;
+                    self.versions.settle(&target);
+                    if live.as_deref() == cached.as_deref() {
+                        self.pending.remove(key, &target);
+                        continue;
+                    }
+                    tracing::warn!(kind = target.0.name(), object = %target.1, "the watch is silent: listing anew");
+                    match target.0 {
+                        Kind::Rollout => self.rollouts.relist(),
+                        Kind::ReplicaSet => self.sets.relist(),
+                        Kind::Service => self.services.relist(),
+                    }
+                    match live {
+                        Some(version) => self.versions.wrote(target, version, now),
+                        None => self.versions.deleted(target, cached.as_deref().unwrap_or("0").to_owned(), now),
+                    }
+                    again = Some(now + WATCH_PATIENCE);
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    fn cached_version(&self, (kind, key): &Target) -> Option<std::sync::Arc<str>> {
+        match kind {
+            Kind::Rollout => self.rollouts.version(key),
+            Kind::ReplicaSet => self.sets.version(key),
+            Kind::Service => self.services.version(key),
+        }
+    }
+
+    async fn live_version(&self, (kind, key): &Target) -> Result<Option<String>, kube::Error> {
+        let request = kube::core::Request::new(kind.path(&key.namespace))
+            .get(&key.name, &kube::api::GetParams::default())
+            .map_err(kube::Error::BuildRequest)?;
+        match self.client.request::<Value>(request).await {
+            Ok(object) => Ok(object["metadata"]["resourceVersion"].as_str().map(str::to_owned)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remember(&self, key: &ObjectKey, acted: &Acted) {
+        let now = Instant::now();
+        for trace in &acted.traces {
+            let (Trace::Wrote(kind, name, version) | Trace::Deleted(kind, name, version)) = trace;
+            let target = (*kind, ObjectKey::new(std::sync::Arc::clone(&key.namespace), name.as_str()));
+            match trace {
+                Trace::Wrote(..) => self.versions.wrote(target.clone(), version.clone(), now),
+                Trace::Deleted(..) => self.versions.deleted(target.clone(), version.clone(), now),
+            }
+            self.pending.add(key, target);
+        }
+    }
+
+    fn emit(&self, rollout: &Rollout, plan: &Plan) {
+        for event in &plan.events {
+            self.say(rollout, event.is_warning, event.reason, &event.message);
+        }
+    }
+
+    fn say(&self, rollout: &Rollout, is_warning: bool, reason: &str, message: &str) {
+        let (namespace, name) = (&rollout.namespace, &rollout.name);
+        if is_warning {
+            tracing::warn!(%namespace, rollout = %name, event_reason = reason, "{message}");
+        } else {
+            tracing::info!(%namespace, rollout = %name, event_reason = reason, "{message}");
+        }
+        if let Some(metrics) = &self.metrics {
+            let kind = if is_warning { "Warning" } else { "Normal" };
+            metrics.rollout_event(namespace, name, kind, reason);
+        }
+        self.events.emit(NewEvent {
+            regarding: Regarding {
+                api_version: "argoproj.io/v1alpha1".into(),
+                kind: "Rollout".into(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+                uid: rollout.uid.clone(),
+            },
+            event_type: if is_warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.into(),
+            message: message.into(),
+        });
+    }
+
+    async fn trouble(&self, key: &ObjectKey, world: &World, error: ActError) -> Outcome {
+        use std::sync::atomic::Ordering::Relaxed;
+        match &error {
+            ActError::NotLeading => Outcome::Done(None),
+            ActError::Conflict { .. } => {
+                self.counts.conflicts.fetch_add(1, Relaxed);
+                tracing::debug!(namespace = %key.namespace, rollout = %key.name, "{error}");
+                Outcome::Done(Some(Instant::now() + CONFLICT_RETRY))
+            }
+            ActError::Collision { .. } => {
+                self.say(&world.rollout, true, "ReplicaSetCollision", &error.to_string());
+                let count = world.rollout.status.collision_count.unwrap_or(0).saturating_add(1);
+                self.patch_status(key, world, json!({"collisionCount": count})).await
+            }
+            ActError::Create { name, source } => {
+                let message = format!("Failed to create new replica set \"{name}\": {source}");
+                self.say(&world.rollout, true, "ReplicaSetCreateError", &message);
+                if let Some(patch) = sluice_engine::status::create_failed(&world.rollout.status, &message, self.clock.now()) {
+                    self.patch_status(key, world, patch).await;
+                }
+                error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
+            }
+            ActError::Api { .. } => {
+                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "{error}");
+                error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
+            }
+        }
+    }
+
+    /// Writes a part of the status on the version that was looked at.
+    async fn patch_status(&self, key: &ObjectKey, world: &World, status: Value) -> Outcome {
+        if !self.leadership.is_leader() {
+            return Outcome::Done(None);
+        }
+        let body = json!({"metadata": {"resourceVersion": world.rollout.resource_version}, "status": status});
+        let parameters = kube::api::PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
+        let request = kube::core::Request::new(Kind::Rollout.path(&key.namespace)).patch_subresource(
+            "status",
+            &key.name,
+            &parameters,
+            &kube::api::Patch::Merge(body),
+        );
+        let Ok(request) = request else { return Outcome::Failed };
+        match self.client.request::<Value>(request).await {
+            Ok(object) => {
+                let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                let traces = vec![Trace::Wrote(Kind::Rollout, key.name.to_string(), version)];
+                self.remember(key, &Acted { traces, result: Ok(()) });
+                Outcome::Done(Some(Instant::now() + CONFLICT_RETRY))
+            }
+            Err(_) => Outcome::Failed,
+        }
+    }
+}
+
+/// The ReplicaSet whose pods are awaited: its name and hash.
+fn awaited<'a>(plan: &Plan, world: &'a World) -> Option<(&'a str, &'a str)> {
+    let wait = plan.wait.as_ref().filter(|wait| wait.reason == WaitReason::Pods)?;
+    let name = wait.object.strip_prefix("ReplicaSet ")?;
+    let set: &ReplicaSet = world.replica_sets.iter().find(|set| set.name == name)?;
+    (set.size > 0).then_some((set.name.as_str(), set.hash.as_str()))
+}

@@ -1,0 +1,330 @@
+//! Puts the controller together and runs it: caches, queue, workers, lease, events, servers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use kube::core::{ApiResource, GroupVersionKind};
+use sluice_engine::spec::{OwnedSet, Owner};
+use sluice_engine::world::{Rollout, Service, Settings, Strategy};
+
+use crate::cache::{Cache, ObjectKey, Source, Versions};
+use crate::clock::Clock;
+use crate::events::Events;
+use crate::gather;
+use crate::metrics::{Metrics, Samples};
+use crate::lease::{self, LeaseOptions, Leadership};
+use crate::pods::PodWatches;
+use crate::queue::{self, Queue};
+use crate::reconcile::{Counts, Pending, Reconciler, WATCH_PATIENCE};
+
+/// What a controller is run with.
+#[derive(Clone)]
+pub struct Options {
+    /// Only this namespace; `None`: all.
+    pub namespace: Option<String>,
+    /// Only Rollouts with this instance id; empty: those without one.
+    pub instance_id: String,
+    /// How many Rollouts are looked at side by side.
+    pub workers: usize,
+    /// The lease; `None`: without election.
+    pub lease: Option<LeaseOptions>,
+    /// What an administrator set.
+    pub settings: Settings,
+    /// How often caches are compared with the cluster.
+    pub audit_period: Option<Duration>,
+    /// Seeds the jitter of delays.
+    pub seed: u64,
+    /// Where looks and events are counted.
+    pub metrics: Option<Arc<Metrics>>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            namespace: None,
+            instance_id: String::new(),
+            workers: 10,
+            lease: None,
+            settings: Settings::default(),
+            audit_period: Some(Duration::from_secs(900)),
+            seed: 0,
+            metrics: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("namespace", &self.namespace)
+            .field("instance_id", &self.instance_id)
+            .field("workers", &self.workers)
+            .field("lease", &self.lease)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A controller that is put together and can be run.
+pub struct Controller {
+    options: Options,
+    client: Client,
+    clock: Clock,
+    queue: Queue<ObjectKey>,
+    reconciler: Arc<Reconciler>,
+    writer: crate::events::EventWriter,
+}
+
+/// A handle on a controller's state, for servers and tests.
+#[derive(Clone)]
+pub struct Handle {
+    /// What looks at Rollouts.
+    pub reconciler: Arc<Reconciler>,
+    /// The queue.
+    pub queue: Queue<ObjectKey>,
+}
+
+impl Handle {
+    /// Whether the caches are complete; else what is missing.
+    ///
+    /// # Errors
+    /// The kinds that are not complete yet.
+    pub fn ready(&self) -> Result<(), String> {
+        let reconciler = &self.reconciler;
+        let caches = [
+            (reconciler.rollouts.name(), reconciler.rollouts.ready()),
+            (reconciler.sets.name(), reconciler.sets.ready()),
+            (reconciler.services.name(), reconciler.services.ready()),
+        ];
+        let missing: Vec<&str> = caches.iter().filter(|(_, ready)| !ready).map(|(name, _)| *name).collect();
+        if missing.is_empty() { Ok(()) } else { Err(format!("not read yet: {}", missing.join(", "))) }
+    }
+}
+
+impl Handle {
+    /// What is known about one Rollout: what would be looked at now, and what would be done.
+    pub fn inspect(&self, namespace: &str, name: &str) -> Option<serde_json::Value> {
+        self.reconciler.inspect(&ObjectKey::new(namespace, name))
+    }
+
+    /// Adds what the caches and the leadership know to a scrape.
+    pub fn sample(&self, samples: &mut Samples) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let reconciler = &self.reconciler;
+        let leads = f64::from(u8::from(reconciler.leadership.is_leader()));
+        samples.gauge("sluice_leader", "Whether this process leads", &[], leads);
+        for (kind, size, repairs) in [
+            ("Rollout", reconciler.rollouts.len(), reconciler.rollouts.repairs()),
+            ("ReplicaSet", reconciler.sets.len(), reconciler.sets.repairs()),
+            ("Service", reconciler.services.len(), reconciler.services.repairs()),
+        ] {
+            samples.gauge("sluice_cached_objects", "Objects in a cache", &[("kind", kind)], size as f64);
+            samples.counter("sluice_cache_repairs_total", "Objects that an audit had to repair", &[("kind", kind)], repairs as f64);
+        }
+        let conflicts = reconciler.counts.conflicts.load(Relaxed) as f64;
+        samples.counter("sluice_conflicts_total", "Looks that ended because something had changed since", &[], conflicts);
+        if leads > 0.0 {
+            reconciler.rollouts.for_each(|key, body| {
+                if let Some(rollout) = body.good() {
+                    sample_rollout(samples, key, rollout);
+                }
+            });
+        }
+    }
+}
+
+/// The gauges of one Rollout, by the names that dashboards know.
+fn sample_rollout(samples: &mut Samples, key: &ObjectKey, rollout: &Rollout) {
+    let (namespace, name) = (&*key.namespace, &*key.name);
+    let object = [("namespace", namespace), ("name", name)];
+    let status = &rollout.status;
+    let phase = sluice_engine::status::metric_phase(status);
+    let strategy = match rollout.spec.as_ref().map(|spec| &spec.strategy) {
+        Ok(Strategy::Canary(_)) => "canary",
+        Ok(Strategy::Unsupported("spec.strategy.blueGreen")) => "blueGreen",
+        Ok(Strategy::Unsupported(_)) | Err(_) => "none",
+    };
+    let info = [("namespace", namespace), ("name", name), ("strategy", strategy), ("traffic_router", ""), ("phase", phase)];
+    samples.gauge("rollout_info", "Information about rollout.", &info, 1.0);
+    let desired = rollout.spec.as_ref().ok().and_then(|spec| spec.replicas).unwrap_or(1) as f64;
+    let (available, updated) = (f64::from(status.available_replicas), f64::from(status.updated_replicas));
+    samples.gauge("rollout_info_replicas_available", "The number of available replicas per rollout.", &object, available);
+    samples.gauge("rollout_info_replicas_unavailable", "The number of unavailable replicas per rollout.", &object, desired - available);
+    samples.gauge("rollout_info_replicas_desired", "The number of desired replicas per rollout.", &object, desired);
+    samples.gauge("rollout_info_replicas_updated", "The number of updated replicas per rollout.", &object, updated);
+}
+
+impl Controller {
+    /// Puts a controller together; nothing is asked or written before it is run.
+    pub fn new(client: Client, clock: Clock, options: Options) -> Controller {
+        let leadership = if options.lease.is_some() { Leadership::standby() } else { Leadership::always() };
+        let queue = Queue::new("Rollouts", |key: &ObjectKey| key.lane(), options.seed);
+        let (events, writer) = Events::new(client.clone(), clock.clone(), leadership.clone());
+        let reconciler = Reconciler {
+            client: client.clone(),
+            clock: clock.clone(),
+            settings: options.settings,
+            leadership,
+            rollouts: Cache::with_index("Rollout", gather::index_rollout),
+            sets: Cache::with_index("ReplicaSet", gather::index_set),
+            services: Cache::new("Service"),
+            pods: PodWatches::new(client.clone(), queue.clone()),
+            events,
+            versions: Versions::new(WATCH_PATIENCE),
+            pending: Pending::default(),
+            counts: Counts::default(),
+            metrics: options.metrics.clone(),
+        };
+        Controller { options, client, clock, queue, reconciler: Arc::new(reconciler), writer }
+    }
+
+    /// A handle on this controller's state.
+    pub fn handle(&self) -> Handle {
+        Handle { reconciler: Arc::clone(&self.reconciler), queue: self.queue.clone() }
+    }
+
+    /// Runs until `shutdown` completes: then what is under way ends, and the lease is given up.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let Controller { options, client, clock, queue, reconciler, writer } = self;
+        let mut tasks = tokio::task::JoinSet::new();
+        feeds(&options, &client, &queue, &reconciler, &mut tasks);
+        tasks.spawn(writer.run());
+
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let leadership = reconciler.leadership.clone();
+        let election = options.lease.clone().map(|lease| {
+            let mut stopped = stopped.clone();
+            let until = async move {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            tokio::spawn(lease::run(client.clone(), lease, leadership.clone(), clock, until))
+        });
+
+        let work = work(options.workers, &queue, &reconciler, &leadership);
+        tokio::select! {
+            () = work => {}
+            () = shutdown => {
+                // What is ready is finished; nothing new is taken.
+                queue.close();
+                let drained = drain(&queue);
+                let _ = tokio::time::timeout(Duration::from_secs(10), drained).await;
+            }
+        }
+        reconciler.pods.clear();
+        let _ = stop.send(true);
+        if let Some(election) = election {
+            let _ = election.await;
+        }
+        tasks.shutdown().await;
+    }
+}
+
+/// Works while leading, over and over.
+async fn work(workers: usize, queue: &Queue<ObjectKey>, reconciler: &Arc<Reconciler>, leadership: &Leadership) {
+    loop {
+        let mut leads = leadership.subscribe();
+        if leads.wait_for(|leads| *leads).await.is_err() {
+            return;
+        }
+        reconciler.rollouts.wait_ready().await;
+        reconciler.sets.wait_ready().await;
+        reconciler.services.wait_ready().await;
+        tracing::info!("Argo Rollouts controller starting: leading, {} Rollouts known", reconciler.rollouts.len());
+        for key in reconciler.rollouts.keys() {
+            queue.add(key);
+        }
+        let pass = {
+            let reconciler = Arc::clone(reconciler);
+            move |key: ObjectKey| {
+                let reconciler = Arc::clone(&reconciler);
+                async move { reconciler.reconcile(key).await }
+            }
+        };
+        if leadership.while_leading(queue::run(queue.clone(), workers, pass)).await.is_some() {
+            return; // the queue is closed
+        }
+        reconciler.pods.clear();
+        queue.clear();
+    }
+}
+
+async fn drain(queue: &Queue<ObjectKey>) {
+    while queue.stats().working > 0 || queue.stats().depth > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn feeds(
+    options: &Options,
+    client: &Client,
+    queue: &Queue<ObjectKey>,
+    reconciler: &Arc<Reconciler>,
+    tasks: &mut tokio::task::JoinSet<()>,
+) {
+    let source = |resource: ApiResource| {
+        let source = Source::new(client.clone(), resource).in_namespace(options.namespace.clone()).seeded(options.seed);
+        match options.audit_period {
+            Some(period) => source.audited_every(period),
+            None => source,
+        }
+    };
+    let instance = sluice_api::keys::CONTROLLER_INSTANCE_ID;
+    let selector = match options.instance_id.as_str() {
+        "" => format!("!{instance}"),
+        id => format!("{instance}={id}"),
+    };
+    let rollout = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
+    let rollouts = Source::optional(client.clone(), vec![ApiResource::from_gvk_with_plural(&rollout, "rollouts")])
+        .in_namespace(options.namespace.clone())
+        .seeded(options.seed)
+        .labelled(selector);
+    let rollouts = match options.audit_period {
+        Some(period) => rollouts.audited_every(period),
+        None => rollouts,
+    };
+    let own = queue.clone();
+    tasks.spawn(reconciler.rollouts.clone().feed(rollouts, gather::read_rollout, move |change| {
+        let _: &crate::cache::Change<'_, Rollout> = change;
+        own.add(change.key.clone());
+    }));
+
+    let sets = source(ApiResource::erase::<k8s_openapi::api::apps::v1::ReplicaSet>(&()))
+        .labelled(sluice_api::keys::POD_TEMPLATE_HASH);
+    let (own, all) = (queue.clone(), reconciler.rollouts.clone());
+    tasks.spawn(reconciler.sets.clone().feed(sets, gather::read_set, move |change| {
+        for set in [change.old_object(), change.new_object()].into_iter().flatten() {
+            enqueue_owner(set, &change.key.namespace, &own, &all);
+        }
+    }));
+
+    let services = source(ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()));
+    let (own, all) = (queue.clone(), reconciler.rollouts.clone());
+    tasks.spawn(reconciler.services.clone().feed(services, gather::read_service, move |change| {
+        let is_same = matches!((change.old_object(), change.new_object()), (Some(old), Some(new)) if same(old, new));
+        if is_same {
+            return;
+        }
+        for (key, _) in all.indexed(&format!("{}/{}", change.key.namespace, change.key.name)) {
+            own.add(key);
+        }
+    }));
+}
+
+/// Whether nothing that is looked at changed.
+fn same(old: &Service, new: &Service) -> bool {
+    Service { resource_version: String::new(), ..old.clone() } == Service { resource_version: String::new(), ..new.clone() }
+}
+
+fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Rollout>) {
+    match &set.owner {
+        Owner::Rollout { name, .. } => queue.add(ObjectKey::new(Arc::clone(namespace), name.as_str())),
+        Owner::Other => {}
+        Owner::Nobody => rollouts.for_each(|key, body| {
+            let spec = body.good().and_then(|rollout| rollout.spec.as_ref().ok());
+            if key.namespace == *namespace && spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels)) {
+                queue.add(key.clone());
+            }
+        }),
+    }
+}
