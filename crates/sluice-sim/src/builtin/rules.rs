@@ -1,0 +1,685 @@
+//! What built-in kinds demand, and what writes to them carry along.
+//!
+//! Decides validity where code depends on it, which parts a write cannot touch, and when a generation
+//! goes up. It is not a complete validation: fields that nobody here gets wrong are not looked at.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::{
+    meta::{NameRule, label_problems, name_complaints},
+    selector::LabelSelector,
+    status::Problem,
+};
+
+fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    object.pointer(path).unwrap_or(&Value::Null)
+}
+
+/// Sets the status and other fields that a creation does not choose.
+pub fn prepare_create(kind: &str, object: &mut Value, empty_status: Option<Value>) {
+    if let Some(status) = empty_status {
+        object["status"] = status;
+    }
+    match kind {
+        "Pod" => {
+            let class = quality(object);
+            object["status"] = json!({"phase": "Pending", "qosClass": class});
+            let spec = &mut object["spec"];
+            for (key, value) in [("priority", json!(0)), ("preemptionPolicy", json!("PreemptLowerPriority"))]
+            {
+                if spec.get(key).is_none() {
+                    spec[key] = value;
+                }
+            }
+            let tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
+            let mut out = tolerations.clone();
+            for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+                let known = |one: &Value| {
+                    one["key"] == key || (one.get("key").is_none() && one["operator"] == "Exists")
+                };
+                if !tolerations.iter().any(known) {
+                    out.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+                }
+            }
+            spec["tolerations"] = Value::Array(out);
+        }
+        "Job" => {
+            if object["spec"]["manualSelector"] != true
+                && object["spec"].get("selector").is_none_or(Value::is_null)
+            {
+                let uid = object["metadata"]["uid"].clone();
+                let name = object["metadata"]["name"].clone();
+                object["spec"]["selector"] =
+                    json!({"matchLabels": {"batch.kubernetes.io/controller-uid": uid}});
+                let labels = &mut object["spec"]["template"]["metadata"]["labels"];
+                for (key, value) in [
+                    ("batch.kubernetes.io/controller-uid", &uid),
+                    ("controller-uid", &uid),
+                    ("batch.kubernetes.io/job-name", &name),
+                    ("job-name", &name),
+                ] {
+                    labels[key] = value.clone();
+                }
+            }
+            // The template's labels are shown on the job too.
+            if object["metadata"].get("labels").is_none()
+                && let Some(labels) = object.pointer("/spec/template/metadata/labels").cloned()
+            {
+                object["metadata"]["labels"] = labels;
+            }
+        }
+        "DaemonSet" => {
+            object["metadata"]["annotations"]["deprecated.daemonset.template.generation"] = Value::from("1");
+        }
+        "Namespace" => {
+            let spec = &mut object["spec"];
+            if spec["finalizers"].as_array().is_none_or(|list| !list.contains(&Value::from("kubernetes"))) {
+                spec["finalizers"] = json!(["kubernetes"]);
+            }
+            object["status"] = json!({"phase": "Active"});
+        }
+        // A real one gets a finalizer too, which nobody here would ever take off.
+        "PersistentVolumeClaim" => {
+            object["status"] = json!({"phase": "Pending"});
+        }
+        _ => {}
+    }
+}
+
+/// Quality-of-service class of a pod.
+fn quality(pod: &Value) -> &'static str {
+    let mut any = false;
+    let mut guaranteed = true;
+    for list in ["containers", "initContainers"] {
+        for container in pod["spec"][list].as_array().into_iter().flatten() {
+            for name in ["cpu", "memory"] {
+                let limit = at(container, &format!("/resources/limits/{name}"));
+                let request = at(container, &format!("/resources/requests/{name}"));
+                any |= !limit.is_null() || !request.is_null();
+                guaranteed &= !limit.is_null() && (request.is_null() || request == limit);
+            }
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}
+
+/// Keeps what an update through the main door cannot change.
+pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
+    match kind {
+        // An update that leaves addresses out keeps them.
+        "Service" if new["spec"]["type"] != "ExternalName" => {
+            for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+                let absent = new["spec"].get(key).is_none_or(|value| value == "" || value.is_null());
+                if absent && let Some(value) = old["spec"].get(key) {
+                    new["spec"][key] = value.clone();
+                }
+            }
+        }
+        "Namespace" => {
+            new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
+        }
+        "Job" => {
+            if new["spec"].get("selector").is_none_or(Value::is_null) {
+                new["spec"]["selector"] = old["spec"]["selector"].clone();
+            }
+            if let Some(labels) = old.pointer("/spec/template/metadata/labels").and_then(Value::as_object) {
+                for (key, value) in labels
+                    .iter()
+                    .filter(|(key, _)| key.contains("controller-uid") || key.contains("job-name"))
+                {
+                    let slot = &mut new["spec"]["template"]["metadata"]["labels"][key];
+                    if slot.is_null() {
+                        *slot = value.clone();
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether an update raises the generation.
+pub fn raises_generation(kind: &str, new: &Value, old: &Value) -> bool {
+    match kind {
+        "Deployment" => {
+            new["spec"] != old["spec"] || at(new, "/metadata/annotations") != at(old, "/metadata/annotations")
+        }
+        "EndpointSlice" => {
+            ["endpoints", "ports", "addressType"].iter().any(|key| new[*key] != old[*key])
+                || at(new, "/metadata/labels") != at(old, "/metadata/labels")
+        }
+        "PodTemplate" => new["template"] != old["template"],
+        "PriorityClass" => false,
+        _ => new["spec"] != old["spec"],
+    }
+}
+
+/// Problems of a new object.
+pub fn create_problems(kind: &str, object: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let spec = &object["spec"];
+    match kind {
+        "Pod" => out.extend(pod_spec_problems(spec, "spec")),
+        "ReplicaSet" | "Deployment" | "StatefulSet" | "DaemonSet" => {
+            out.extend(workload_problems(kind, object));
+        }
+        "ReplicationController" => {
+            out.extend(template_problems(&spec["template"], "spec.template", Some("Always")));
+        }
+        "Job" => out.extend(job_problems(object)),
+        "CronJob" => {
+            if spec["schedule"].as_str().unwrap_or_default().is_empty() {
+                out.push(Problem::required("spec.schedule", ""));
+            }
+            out.extend(template_problems(
+                at(spec, "/jobTemplate/spec/template"),
+                "spec.jobTemplate.spec.template",
+                None,
+            ));
+        }
+        "Service" => out.extend(service_problems(spec)),
+        "HorizontalPodAutoscaler" => out.extend(hpa_problems(spec)),
+        "ConfigMap" | "Secret" => {
+            for section in ["data", "binaryData"] {
+                for key in object[section].as_object().into_iter().flatten().map(|(key, _)| key) {
+                    let fits = !key.is_empty()
+                        && key.len() <= 253
+                        && key
+                            .bytes()
+                            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+                    if !fits {
+                        let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+                        out.push(Problem::invalid(
+                            &format!("{section}[{key}]"),
+                            &Value::from(key.as_str()),
+                            detail,
+                        ));
+                    }
+                }
+            }
+        }
+        "Lease" => {
+            if let Some(seconds) = spec["leaseDurationSeconds"].as_i64()
+                && seconds <= 0
+            {
+                out.push(Problem::invalid(
+                    "spec.leaseDurationSeconds",
+                    &json!(seconds),
+                    "must be greater than 0",
+                ));
+            }
+        }
+        "PodDisruptionBudget"
+            if spec.get("minAvailable").is_some() && spec.get("maxUnavailable").is_some() =>
+        {
+            out.push(Problem::invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set"));
+        }
+        "CustomResourceDefinition" => out.extend(crate::crd::problems(object)),
+        _ => {}
+    }
+    out
+}
+
+/// Problems of a changed object.
+pub fn update_problems(kind: &str, new: &Value, old: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let immutable = |out: &mut Vec<Problem>, path: &str, pointer: &str, detail: &str| {
+        if at(new, pointer) != at(old, pointer) {
+            out.push(Problem::invalid(path, at(new, pointer), detail));
+        }
+    };
+    match kind {
+        "Deployment" | "ReplicaSet" | "DaemonSet" => {
+            out.extend(create_problems(kind, new));
+            immutable(&mut out, "spec.selector", "/spec/selector", "field is immutable");
+        }
+        "StatefulSet" => {
+            out.extend(create_problems(kind, new));
+            let mut probe = new["spec"].clone();
+            for key in [
+                "replicas",
+                "ordinals",
+                "template",
+                "updateStrategy",
+                "revisionHistoryLimit",
+                "persistentVolumeClaimRetentionPolicy",
+                "minReadySeconds",
+            ] {
+                if let (Some(map), Some(before)) = (probe.as_object_mut(), old["spec"].as_object()) {
+                    match before.get(key) {
+                        Some(value) => map.insert(key.to_owned(), value.clone()),
+                        None => map.remove(key),
+                    };
+                }
+            }
+            if probe != old["spec"] {
+                out.push(Problem::forbidden("spec", "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"));
+            }
+        }
+        "Job" => {
+            out.extend(job_problems(new));
+            immutable(&mut out, "spec.selector", "/spec/selector", "field is immutable");
+            let suspended = old["spec"]["suspend"] == true;
+            if !suspended {
+                immutable(&mut out, "spec.template", "/spec/template", "field is immutable");
+            }
+            if new["spec"]["completionMode"] != "Indexed" {
+                immutable(&mut out, "spec.completions", "/spec/completions", "field is immutable");
+            }
+            immutable(&mut out, "spec.completionMode", "/spec/completionMode", "field is immutable");
+        }
+        "Pod" => out.extend(pod_update_problems(new, old)),
+        "Service" => {
+            out.extend(service_problems(&new["spec"]));
+            let (before, after) = (at(old, "/spec/clusterIP"), at(new, "/spec/clusterIP"));
+            if before.is_string()
+                && after != before
+                && new["spec"]["type"] != "ExternalName"
+                && old["spec"]["type"] != "ExternalName"
+            {
+                let mut problem =
+                    Problem::invalid("spec.clusterIPs[0]", &json!([after]), "may not change once set");
+                problem.body = format!("Invalid value: {}: may not change once set", json!([after]));
+                out.push(problem);
+            }
+        }
+        "ConfigMap" => {
+            if old["immutable"] == true {
+                if new["immutable"] != true {
+                    out.push(Problem::forbidden("immutable", "field is immutable when `immutable` is set"));
+                }
+                for key in ["data", "binaryData"] {
+                    if new[key] != old[key] {
+                        out.push(Problem::forbidden(key, "field is immutable when `immutable` is set"));
+                    }
+                }
+            }
+            out.extend(create_problems(kind, new));
+        }
+        "Secret" => {
+            immutable(&mut out, "type", "/type", "field is immutable");
+            if old["immutable"] == true {
+                if new["immutable"] != true {
+                    out.push(Problem::forbidden("immutable", "field is immutable when `immutable` is set"));
+                }
+                if new["data"] != old["data"] {
+                    out.push(Problem::forbidden("data", "field is immutable when `immutable` is set"));
+                }
+            }
+            out.extend(create_problems(kind, new));
+        }
+        "CustomResourceDefinition" => {
+            out.extend(crate::crd::problems(new));
+            immutable(&mut out, "spec.group", "/spec/group", "field is immutable");
+            immutable(&mut out, "spec.names.kind", "/spec/names/kind", "field is immutable");
+            immutable(&mut out, "spec.scope", "/spec/scope", "field is immutable");
+        }
+        _ => out.extend(create_problems(kind, new)),
+    }
+    out
+}
+
+/// Which field of a pod may change: images, deadlines, and tolerations that are added.
+fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
+    let mut probe = new["spec"].clone();
+    for list in ["containers", "initContainers"] {
+        let before = old["spec"][list].as_array().cloned().unwrap_or_default();
+        let after = new["spec"][list].as_array().map_or(0, Vec::len);
+        if before.len() != after {
+            return vec![Problem::forbidden(
+                &format!("spec.{list}"),
+                "pod updates may not add or remove containers",
+            )];
+        }
+        for (i, container) in before.iter().enumerate() {
+            for key in ["image", "resources"] {
+                match container.get(key) {
+                    Some(value) => probe[list][i][key] = value.clone(),
+                    None => {
+                        if let Some(map) = probe[list][i].as_object_mut() {
+                            map.remove(key);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for key in [
+        "activeDeadlineSeconds",
+        "tolerations",
+        "terminationGracePeriodSeconds",
+        "schedulingGates",
+        "nodeName",
+    ] {
+        if key == "nodeName" && old["spec"].get("nodeName").is_some() {
+            continue;
+        }
+        match old["spec"].get(key) {
+            Some(value) => probe[key] = value.clone(),
+            None => {
+                if let Some(map) = probe.as_object_mut() {
+                    map.remove(key);
+                }
+            }
+        }
+    }
+    let mut out = Vec::new();
+    if probe != old["spec"] {
+        out.push(Problem::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
+    }
+    out
+}
+
+fn nonnegative(out: &mut Vec<Problem>, spec: &Value, key: &str) {
+    if let Some(n) = spec[key].as_i64()
+        && n < 0
+    {
+        out.push(Problem::invalid(&format!("spec.{key}"), &json!(n), "must be greater than or equal to 0"));
+    }
+}
+
+fn selector_problems(selector: &Value, path: &str) -> Vec<Problem> {
+    let mut out = label_problems(&selector["matchLabels"], &format!("{path}.matchLabels"));
+    for (i, one) in selector["matchExpressions"].as_array().into_iter().flatten().enumerate() {
+        let count = one["values"].as_array().map_or(0, Vec::len);
+        let path = format!("{path}.matchExpressions[{i}]");
+        match one["operator"].as_str().unwrap_or_default() {
+            "In" | "NotIn" => {
+                if count == 0 {
+                    out.push(Problem::required(
+                        &format!("{path}.values"),
+                        "must be specified when `operator` is 'In' or 'NotIn'",
+                    ));
+                }
+            }
+            "Exists" | "DoesNotExist" => {
+                if count > 0 {
+                    out.push(Problem::forbidden(
+                        &format!("{path}.values"),
+                        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                    ));
+                }
+            }
+            other => out.push(Problem::invalid(
+                &format!("{path}.operator"),
+                &json!(other),
+                "not a valid selector operator",
+            )),
+        }
+    }
+    out
+}
+
+fn workload_problems(kind: &str, object: &Value) -> Vec<Problem> {
+    let spec = &object["spec"];
+    let mut out = Vec::new();
+    for key in ["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+        nonnegative(&mut out, spec, key);
+    }
+    let selector = &spec["selector"];
+    let empty = at(selector, "/matchLabels").is_null() && at(selector, "/matchExpressions").is_null();
+    if selector.is_null() {
+        out.push(Problem::required("spec.selector", ""));
+    } else {
+        out.extend(selector_problems(selector, "spec.selector"));
+        if empty {
+            let detail = match kind {
+                "Deployment" => "empty selector is invalid for deployment",
+                "StatefulSet" => "empty selector is invalid for statefulset",
+                "DaemonSet" => "empty selector is invalid for daemonset",
+                _ => "empty selector is invalid for replicaset",
+            };
+            out.push(Problem::invalid("spec.selector", selector, detail));
+        }
+    }
+    if !empty || selector.is_null() {
+        let labels = at(spec, "/template/metadata/labels");
+        // No selector selects nothing.
+        if !LabelSelector::from_object(selector).is_some_and(|selector| selector.matches(labels)) {
+            let shown = if labels.is_null() { json!({}) } else { labels.clone() };
+            let shown = if shown == json!({}) && labels.is_null() { Value::Null } else { shown };
+            out.push(Problem::invalid(
+                "spec.template.metadata.labels",
+                &shown,
+                "`selector` does not match template `labels`",
+            ));
+        }
+    }
+    if kind == "Deployment" {
+        let strategy = &spec["strategy"];
+        let (surge, down) =
+            (at(strategy, "/rollingUpdate/maxSurge"), at(strategy, "/rollingUpdate/maxUnavailable"));
+        let zero = |value: &Value| *value == json!(0) || value == "0%" || value == "0";
+        if strategy["type"] == "Recreate" && strategy.get("rollingUpdate").is_some() {
+            out.push(Problem::forbidden(
+                "spec.strategy.rollingUpdate",
+                "may not be specified when strategy `type` is 'Recreate'",
+            ));
+        } else if strategy["type"] == "RollingUpdate" && zero(surge) && zero(down) {
+            out.push(Problem::invalid(
+                "spec.strategy.rollingUpdate.maxUnavailable",
+                down,
+                "may not be 0 when `maxSurge` is 0",
+            ));
+        } else if !matches!(strategy["type"].as_str(), Some("Recreate" | "RollingUpdate")) {
+            let shown = json!({"Type": strategy["type"], "RollingUpdate": null});
+            let mut problem = Problem::unsupported(
+                "spec.strategy",
+                &shown,
+                &["Recreate".to_owned(), "RollingUpdate".to_owned()],
+            );
+            problem.body = format!(
+                "Unsupported value: {{\"Type\":{},\"RollingUpdate\":null}}: supported values: \"Recreate\", \"RollingUpdate\"",
+                strategy["type"]
+            );
+            out.push(problem);
+        }
+        let (deadline, ready) =
+            (spec["progressDeadlineSeconds"].as_i64(), spec["minReadySeconds"].as_i64().unwrap_or(0));
+        if deadline.is_some_and(|deadline| deadline <= ready && deadline >= 0) {
+            out.push(Problem::invalid(
+                "spec.progressDeadlineSeconds",
+                &spec["progressDeadlineSeconds"],
+                "must be greater than minReadySeconds",
+            ));
+        }
+    }
+    out.extend(template_problems(&spec["template"], "spec.template", Some("Always")));
+    out
+}
+
+fn job_problems(object: &Value) -> Vec<Problem> {
+    let spec = &object["spec"];
+    let mut out = Vec::new();
+    for key in
+        ["parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"]
+    {
+        nonnegative(&mut out, spec, key);
+    }
+    out.extend(template_problems(&spec["template"], "spec.template", None));
+    let policy = at(spec, "/template/spec/restartPolicy");
+    if policy == "Always" {
+        let supported = ["OnFailure".to_owned(), "Never".to_owned()];
+        let mut problem = Problem::unsupported("spec.template.spec.restartPolicy", policy, &supported);
+        problem.reason = "FieldValueNotSupported";
+        out.push(problem);
+    }
+    out
+}
+
+fn template_problems(template: &Value, path: &str, restart: Option<&str>) -> Vec<Problem> {
+    let mut out = label_problems(&template["metadata"]["labels"], &format!("{path}.labels"));
+    out.extend(pod_spec_problems(&template["spec"], &format!("{path}.spec")));
+    if let Some(wanted) = restart {
+        let policy = &template["spec"]["restartPolicy"];
+        if policy.is_string() && policy != wanted {
+            out.push(Problem::unsupported(
+                &format!("{path}.spec.restartPolicy"),
+                policy,
+                &[wanted.to_owned()],
+            ));
+        }
+    }
+    out
+}
+
+fn pod_spec_problems(spec: &Value, path: &str) -> Vec<Problem> {
+    let mut out = Vec::new();
+    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
+        out.push(Problem::required(&format!("{path}.containers"), ""));
+    }
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for list in ["containers", "initContainers"] {
+        for (i, container) in spec[list].as_array().into_iter().flatten().enumerate() {
+            let path = format!("{path}.{list}[{i}]");
+            let name = container["name"].as_str().unwrap_or_default();
+            if name.is_empty() {
+                out.push(Problem::required(&format!("{path}.name"), ""));
+            } else {
+                for complaint in name_complaints(name, NameRule::Label) {
+                    out.push(Problem::invalid(&format!("{path}.name"), &json!(name), &complaint));
+                }
+            }
+            if !name.is_empty() && !seen.insert(name.to_owned()) {
+                out.push(Problem::duplicate(&format!("{path}.name"), &json!(name)));
+            }
+            let image = container["image"].as_str().unwrap_or_default();
+            if image.is_empty() {
+                out.push(Problem::required(&format!("{path}.image"), ""));
+            }
+            for (i, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
+                let number = port["containerPort"].as_i64().unwrap_or_default();
+                if number == 0 {
+                    out.push(Problem::required(&format!("{path}.ports[{i}].containerPort"), ""));
+                } else if !(1..=65535).contains(&number) {
+                    out.push(Problem::invalid(
+                        &format!("{path}.ports[{i}].containerPort"),
+                        &json!(number),
+                        "must be between 1 and 65535, inclusive",
+                    ));
+                }
+            }
+            for mount in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
+                let (i, mount) = mount;
+                let known = spec["volumes"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|volume| volume["name"] == mount["name"]);
+                if !known {
+                    out.push(Problem::not_found(&format!("{path}.volumeMounts[{i}].name"), &mount["name"]));
+                }
+            }
+        }
+    }
+    let policy = &spec["restartPolicy"];
+    if !matches!(policy.as_str(), Some("Always" | "OnFailure" | "Never")) && !policy.is_null() {
+        let supported = ["Always".to_owned(), "OnFailure".to_owned(), "Never".to_owned()];
+        out.push(Problem::unsupported(&format!("{path}.restartPolicy"), policy, &supported));
+    }
+    out
+}
+
+fn service_problems(spec: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let ports = spec["ports"].as_array().cloned().unwrap_or_default();
+    let headless = spec["clusterIP"] == "None";
+    if ports.is_empty() && !headless && spec["type"] != "ExternalName" {
+        out.push(Problem::required("spec.ports", ""));
+    }
+    for (i, port) in ports.iter().enumerate() {
+        let path = format!("spec.ports[{i}]");
+        if ports.len() > 1 && port["name"].as_str().unwrap_or_default().is_empty() {
+            out.push(Problem::required(&format!("{path}.name"), ""));
+        }
+        let number = port["port"].as_i64().unwrap_or_default();
+        if !(1..=65535).contains(&number) {
+            out.push(Problem::invalid(
+                &format!("{path}.port"),
+                &json!(number),
+                "must be between 1 and 65535, inclusive",
+            ));
+        }
+    }
+    if !matches!(spec["type"].as_str(), Some("ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName")) {
+        let supported = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"].map(str::to_owned);
+        out.push(Problem::unsupported("spec.type", &spec["type"], &supported));
+    }
+    out.extend(label_problems(&spec["selector"], "spec.selector"));
+    out
+}
+
+fn hpa_problems(spec: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let most = spec["maxReplicas"].as_i64().unwrap_or_default();
+    let least = spec["minReplicas"].as_i64().unwrap_or(1);
+    if least < 1 {
+        out.push(Problem::invalid("spec.minReplicas", &json!(least), "must be greater than or equal to 1"));
+    }
+    if most < 1 {
+        out.push(Problem::invalid("spec.maxReplicas", &json!(most), "must be greater than 0"));
+    }
+    if most < least {
+        out.push(Problem::invalid(
+            "spec.maxReplicas",
+            &json!(most),
+            "must be greater than or equal to `minReplicas`",
+        ));
+    }
+    for key in ["kind", "name"] {
+        if spec["scaleTargetRef"][key].as_str().unwrap_or_default().is_empty() {
+            out.push(Problem::required(&format!("spec.scaleTargetRef.{key}"), ""));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replica_sets_are_checked() {
+        let good = json!({"spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Always"}}}});
+        assert_eq!(create_problems("ReplicaSet", &good), []);
+        for (pointer, value, field) in [
+            ("/spec/replicas", json!(-1), "spec.replicas"),
+            ("/spec/template/metadata/labels", json!({"a": "c"}), "spec.template.metadata.labels"),
+            ("/spec/template/spec/containers", json!([]), "spec.template.spec.containers"),
+            ("/spec/template/spec/restartPolicy", json!("Never"), "spec.template.spec.restartPolicy"),
+            ("/spec/template/spec/containers/0/name", json!("A"), "spec.template.spec.containers[0].name"),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).expect("there") = value;
+            let fields: Vec<_> =
+                create_problems("ReplicaSet", &bad).into_iter().map(|problem| problem.field).collect();
+            assert_eq!(fields, [field], "{pointer}");
+        }
+        let mut none = good.clone();
+        none["spec"]["selector"] = Value::Null;
+        let fields: Vec<_> =
+            create_problems("ReplicaSet", &none).into_iter().map(|problem| problem.field).collect();
+        assert_eq!(fields, ["spec.selector", "spec.template.metadata.labels"], "no selector selects nothing");
+        let mut other = good.clone();
+        other["spec"]["selector"] = json!({"matchLabels": {"a": "b", "c": "d"}});
+        other["spec"]["template"]["metadata"]["labels"] = json!({"a": "b", "c": "d"});
+        assert_eq!(update_problems("ReplicaSet", &other, &good)[0].field, "spec.selector");
+    }
+
+    #[test]
+    fn classes_of_pods() {
+        for (resources, class) in [
+            (json!({}), "BestEffort"),
+            (json!({"limits": {"cpu": "1", "memory": "1"}}), "Guaranteed"),
+            (json!({"requests": {"cpu": "1"}}), "Burstable"),
+        ] {
+            assert_eq!(quality(&json!({"spec": {"containers": [{"resources": resources}]}})), class);
+        }
+    }
+}

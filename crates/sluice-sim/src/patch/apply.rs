@@ -1,0 +1,711 @@
+//! Who owns which fields, and server-side apply.
+//!
+//! Decides what `metadata.managedFields` says after a write, whether an apply conflicts with other
+//! owners, what the applied object looks like and which fields it gives up. The rules are those of
+//! structured-merge-diff v6 and of the managers that apimachinery 0.36 puts around it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::fieldset::{Comparison, FieldSet, compare, of_value, without};
+use crate::{
+    status::{Status, quoted},
+    typed::{ListKind, Shape, Type},
+};
+
+/// Update entries beyond this number are folded into one.
+const MAX_UPDATE_MANAGERS: usize = 10;
+
+/// Who writes, through which door.
+#[derive(Clone, Debug)]
+pub struct Writer<'a> {
+    /// Field manager.
+    pub manager: &'a str,
+    /// `group/version` of the written object.
+    pub api_version: &'a str,
+    /// `status`, `scale`, or empty for the object itself.
+    pub subresource: &'a str,
+    /// Now, as timestamps say it.
+    pub time: String,
+    /// Whether the kind has a status subresource, so that this door changes only its part.
+    pub splits_status: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct ManagerKey {
+    applied: bool,
+    manager: String,
+    /// Empty for applies, which are one entry over all versions.
+    api_version: String,
+    subresource: String,
+}
+
+#[derive(Clone, Debug)]
+struct Managed {
+    set: FieldSet,
+    api_version: String,
+    time: Option<String>,
+}
+
+type Managers = BTreeMap<ManagerKey, Managed>;
+
+fn decode(list: &Value) -> Managers {
+    let mut out = Managers::new();
+    for entry in list.as_array().into_iter().flatten() {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let applied = entry["operation"] == "Apply";
+        let key = ManagerKey {
+            applied,
+            manager: text("manager"),
+            api_version: if applied { String::new() } else { text("apiVersion") },
+            subresource: text("subresource"),
+        };
+        let time = entry.get("time").and_then(Value::as_str).map(str::to_owned);
+        out.insert(
+            key,
+            Managed { set: FieldSet::from_json(&entry["fieldsV1"]), api_version: text("apiVersion"), time },
+        );
+    }
+    out
+}
+
+fn encode(managers: Managers) -> Value {
+    let mut list: Vec<(ManagerKey, Managed)> = managers.into_iter().collect();
+    list.sort_by(|(a, x), (b, y)| {
+        (!a.applied, &x.time, &a.manager, &x.api_version, &a.subresource).cmp(&(
+            !b.applied,
+            &y.time,
+            &b.manager,
+            &y.api_version,
+            &b.subresource,
+        ))
+    });
+    let entries = list.into_iter().map(|(key, managed)| {
+        let mut entry = Map::new();
+        entry.insert("manager".to_owned(), Value::from(key.manager));
+        entry.insert("operation".to_owned(), Value::from(if key.applied { "Apply" } else { "Update" }));
+        entry.insert("apiVersion".to_owned(), Value::from(managed.api_version));
+        if let Some(time) = managed.time {
+            entry.insert("time".to_owned(), Value::from(time));
+        }
+        entry.insert("fieldsType".to_owned(), Value::from("FieldsV1"));
+        entry.insert("fieldsV1".to_owned(), managed.set.to_json());
+        if !key.subresource.is_empty() {
+            entry.insert("subresource".to_owned(), Value::from(key.subresource));
+        }
+        Value::Object(entry)
+    });
+    Value::Array(entries.collect())
+}
+
+fn set_managed_fields(object: &mut Value, managers: Managers) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if managers.is_empty() {
+        metadata.remove("managedFields");
+    } else {
+        metadata.insert("managedFields".to_owned(), encode(managers));
+    }
+}
+
+fn strip_meta(set: &mut FieldSet) {
+    let mut meta = FieldSet::default();
+    for path in [&["f:apiVersion"][..], &["f:kind"], &["f:metadata"]] {
+        meta.insert(&path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>());
+    }
+    for field in [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ] {
+        meta.insert(&["f:metadata".to_owned(), format!("f:{field}")]);
+    }
+    *set = std::mem::take(set).difference(&meta);
+}
+
+/// Fields that a write through this door cannot change, and so cannot own.
+fn reset(writer: &Writer<'_>, set: &mut FieldSet) {
+    if !writer.splits_status {
+        return;
+    }
+    if writer.subresource == "status" {
+        set.remove_tree(&["f:spec"]);
+        if !is_builtin(writer.api_version) {
+            set.remove_tree(&["f:metadata"]);
+        }
+    } else if writer.subresource.is_empty() {
+        set.remove_tree(&["f:status"]);
+    }
+}
+
+fn is_builtin(api_version: &str) -> bool {
+    let group = api_version.split('/').next().unwrap_or_default();
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+fn compare_restricted(old: &Value, new: &Value, ty: &Type, writer: &Writer<'_>) -> Comparison {
+    let mut comparison = compare(old, new, ty);
+    comparison.restrict(|set| reset(writer, set));
+    comparison
+}
+
+/// Takes changed and removed fields away from other managers; tells what they would lose.
+fn others_lose(managers: &mut Managers, me: Option<&ManagerKey>, comparison: &Comparison) {
+    let changed = comparison.modified.clone().union(&comparison.added);
+    if changed.is_empty() && comparison.removed.is_empty() {
+        return;
+    }
+    for (key, managed) in managers.iter_mut() {
+        if Some(key) != me {
+            managed.set =
+                std::mem::take(&mut managed.set).difference(&changed).difference(&comparison.removed);
+        }
+    }
+    managers.retain(|key, managed| Some(key) == me || !managed.set.is_empty());
+}
+
+/// Records an update: `new` gets its managed fields. `old` is the empty object for a creation.
+pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>) {
+    let given = new.get_mut("metadata").and_then(Value::as_object_mut).and_then(|map| map.remove("managedFields"));
+    let kept = old["metadata"].get("managedFields");
+    let is_create = old["metadata"].get("uid").is_none();
+    let is_reset = writer.subresource.is_empty()
+        && given.as_ref().and_then(Value::as_array).is_some_and(|list| {
+            // Given as an empty list or one empty entry: forget them all.
+            list.is_empty() || (list.len() == 1 && list[0].as_object().is_some_and(Map::is_empty))
+        });
+    // The given ones count, if there are any; through a subresource they never do.
+    let current = match given.as_ref().filter(|_| writer.subresource.is_empty()) {
+        _ if is_reset => None,
+        Some(Value::Array(list)) if !list.is_empty() => given.as_ref(),
+        _ => kept,
+    };
+    if current.is_none() && !is_create {
+        return;
+    }
+    // The old managed fields count as removed here, which nobody owns and which is not recorded.
+    let comparison = compare_restricted(old, new, ty, writer);
+    let changed = comparison.modified.clone().union(&comparison.added);
+    let mut mine = changed.clone();
+    strip_meta(&mut mine);
+    let manager = if writer.manager.is_empty() { "unknown" } else { writer.manager };
+    let managed = match current.and_then(|list| with_new_time(list, &mine, &changed, &comparison.removed, manager, writer)) {
+        Some(list) => list,
+        None => rewritten(current, mine, &comparison, manager, writer),
+    };
+    if let (Some(metadata), false) = (new.get_mut("metadata").and_then(Value::as_object_mut), managed.as_array().is_none_or(Vec::is_empty)) {
+        metadata.insert("managedFields".to_owned(), managed);
+    }
+}
+
+/// The short way, without reading the sets: nobody loses a field, and the writer owns its own already.
+fn with_new_time(
+    list: &Value,
+    mine: &FieldSet,
+    changed: &FieldSet,
+    removed: &FieldSet,
+    manager: &str,
+    writer: &Writer<'_>,
+) -> Option<Value> {
+    let mut found = false;
+    let mut out = list.clone();
+    for entry in out.as_array_mut()? {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+        let is_mine = entry["operation"] == "Update"
+            && text("manager") == manager
+            && text("apiVersion") == writer.api_version
+            && text("subresource") == writer.subresource;
+        if removed.meets(&entry["fieldsV1"]) || (!is_mine && changed.meets(&entry["fieldsV1"])) {
+            return None;
+        }
+        if is_mine && !mine.is_empty() {
+            if !mine.is_within(&entry["fieldsV1"]) {
+                return None;
+            }
+            found = true;
+            if writer.subresource != "scale" {
+                entry["time"] = Value::from(writer.time.as_str());
+            }
+        }
+    }
+    if !found && !mine.is_empty() {
+        return None;
+    }
+    let order = |entry: &Value| {
+        let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+        (text("operation"), text("time"), text("manager"), text("apiVersion"), text("subresource"))
+    };
+    out.as_array_mut()?.sort_by_cached_key(order);
+    Some(out)
+}
+
+fn rewritten(current: Option<&Value>, mine: FieldSet, comparison: &Comparison, manager: &str, writer: &Writer<'_>) -> Value {
+    let mut managers = current.map(decode).unwrap_or_default();
+    let key = ManagerKey {
+        applied: false,
+        manager: manager.to_owned(),
+        api_version: writer.api_version.to_owned(),
+        subresource: writer.subresource.to_owned(),
+    };
+    others_lose(&mut managers, None, comparison);
+    if !mine.is_empty() {
+        let before = managers.remove(&key).map(|managed| managed.set).unwrap_or_default();
+        // Entries of scales are translated to the object they scale, and lose their time on the way.
+        let time = (writer.subresource != "scale").then(|| writer.time.clone());
+        managers.insert(key, Managed { set: mine.union(&before), api_version: writer.api_version.to_owned(), time });
+    }
+    cap(&mut managers);
+    encode(managers)
+}
+
+fn cap(managers: &mut Managers) {
+    let mut updaters: Vec<(Option<String>, ManagerKey)> = managers
+        .iter()
+        .filter(|(key, _)| !key.applied)
+        .map(|(key, managed)| (managed.time.clone(), key.clone()))
+        .collect();
+    if updaters.len() <= MAX_UPDATE_MANAGERS {
+        return;
+    }
+    updaters.sort();
+    let mut left = updaters.len();
+    let mut first_of: BTreeMap<String, ManagerKey> = BTreeMap::new();
+    for (_, key) in updaters {
+        if left <= MAX_UPDATE_MANAGERS {
+            return;
+        }
+        let version = key.api_version.clone();
+        let bucket = ManagerKey {
+            applied: false,
+            manager: "ancient-changes".to_owned(),
+            api_version: version.clone(),
+            subresource: String::new(),
+        };
+        let Some(first) = first_of.get(&version) else {
+            first_of.insert(version, key);
+            continue;
+        };
+        if !managers.contains_key(&bucket)
+            && let Some(managed) = managers.remove(first)
+        {
+            managers.insert(bucket.clone(), managed);
+        }
+        if let Some(gone) = managers.remove(&key)
+            && let Some(old) = managers.get_mut(&bucket)
+        {
+            old.set = std::mem::take(&mut old.set).union(&gone.set);
+            old.time = gone.time;
+            left -= 1;
+        }
+    }
+}
+
+/// Applies `config` to `live`, which is the empty object when it does not exist yet. The result has
+/// its managed fields; defaults are not filled in.
+pub fn apply(
+    live: &Value,
+    config: &Value,
+    ty: &Type,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    let mut managers = decode(&live["metadata"]["managedFields"]);
+    let mut live_bare = live.clone();
+    if let Some(metadata) = live_bare.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    let exists = live["metadata"].get("uid").is_some();
+    if managers.is_empty() && exists {
+        let early = Writer { manager: "before-first-apply", time: writer.time.clone(), ..*writer };
+        let empty = json!({"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": {}});
+        let mut tracked = live_bare.clone();
+        track_update(&empty, &mut tracked, ty, &early);
+        managers = decode(&tracked["metadata"]["managedFields"]);
+    }
+    let merged = merge(Some(&live_bare), Some(config), ty).unwrap_or(Value::Null);
+    let key = ManagerKey {
+        applied: true,
+        manager: writer.manager.to_owned(),
+        api_version: String::new(),
+        subresource: writer.subresource.to_owned(),
+    };
+    let last = managers.get(&key).cloned();
+    let mut set = of_value(config, ty);
+    reset(writer, &mut set);
+    managers.insert(
+        key.clone(),
+        Managed {
+            set,
+            api_version: writer.api_version.to_owned(),
+            time: last.as_ref().and_then(|managed| managed.time.clone()),
+        },
+    );
+    let mut new = match &last {
+        Some(last) if !last.set.is_empty() => prune(&merged, &managers, &last.set, ty),
+        _ => merged,
+    };
+    let comparison = compare_restricted(&live_bare, &new, ty, writer);
+    if !force {
+        let changed = comparison.modified.clone().union(&comparison.added);
+        let conflicts: Vec<(&ManagerKey, &Managed, FieldSet)> = managers
+            .iter()
+            .filter(|(other, _)| **other != key)
+            .map(|(other, managed)| (other, managed, managed.set.intersection(&changed)))
+            .filter(|(_, _, both)| !both.is_empty())
+            .collect();
+        if !conflicts.is_empty() {
+            return Err(conflict(&conflicts));
+        }
+    }
+    others_lose(&mut managers, Some(&key), &comparison);
+    if let Some(mine) = managers.get_mut(&key) {
+        strip_meta(&mut mine.set);
+        // Only a difference makes a new time; the first entry of somebody who changed nothing has none.
+        if new != live_bare {
+            mine.time = Some(writer.time.clone());
+        }
+        if mine.set.is_empty() {
+            managers.remove(&key);
+        }
+    }
+    if writer.manager == "kubectl"
+        && new["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"].is_string()
+    {
+        let mut config = config.clone();
+        if let Some(annotations) = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+        {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        new["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
+            Value::from(format!("{config}\n"));
+    }
+    set_managed_fields(&mut new, managers);
+    Ok(new)
+}
+
+/// Removes what this manager applied last time, not this time, and nobody else owns.
+fn prune(merged: &Value, managers: &Managers, last: &FieldSet, ty: &Type) -> Value {
+    let last = last.with_named_parents(ty);
+    let pruned = without(merged, ty, &last);
+    let owned = managers
+        .values()
+        .fold(FieldSet::default(), |all, managed| all.union(&managed.set))
+        .with_named_parents(ty);
+    let merged_set = of_value(merged, ty).with_named_parents(ty);
+    let pruned_set = of_value(&pruned, ty).with_named_parents(ty);
+    let pruned = without(merged, ty, &merged_set.clone().difference(&pruned_set.union(&owned)));
+    let pruned_set = of_value(&pruned, ty).with_named_parents(ty);
+    without(merged, ty, &merged_set.difference(&pruned_set).intersection(&last))
+}
+
+fn conflict(conflicts: &[(&ManagerKey, &Managed, FieldSet)]) -> Status {
+    let printed = |key: &ManagerKey, managed: &Managed| {
+        let mut text = quoted(&key.manager);
+        if !key.subresource.is_empty() {
+            text = format!("{text} with subresource {}", quoted(&key.subresource));
+        }
+        if !key.applied {
+            text = format!("{text} using {}", managed.api_version);
+        }
+        text
+    };
+    let mut causes = Vec::new();
+    let mut lines = Vec::new();
+    let mut only = String::new();
+    for (key, managed, set) in conflicts {
+        let who = printed(key, managed);
+        lines.push(format!("conflicts with {who}:"));
+        for path in set.paths() {
+            only = format!("conflict with {who}: {path}");
+            causes.push(json!({"reason": "FieldManagerConflict", "message": format!("conflict with {who}"), "field": path}));
+            lines.push(format!("- {path}"));
+        }
+    }
+    let message = if causes.len() == 1 {
+        format!("Apply failed with 1 conflict: {only}")
+    } else {
+        format!("Apply failed with {} conflicts: {}", causes.len(), lines.join("\n"))
+    };
+    Status::apply_conflict(message, &causes)
+}
+
+/// Merges a configuration into an object; the configuration wins.
+fn merge(live: Option<&Value>, config: Option<&Value>, ty: &Type) -> Option<Value> {
+    let (Some(old), Some(new)) = (live, config) else { return config.or(live).cloned() };
+    let any = Type::any();
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) if !ty.is_leaf(new) => {
+            let mut out = before.clone();
+            for (key, value) in after {
+                let entry = ty.entry(key).unwrap_or(&any);
+                if let Some(value) = merge(before.get(key), Some(value), entry) {
+                    out.insert(key.clone(), value);
+                }
+            }
+            Some(Value::Object(out))
+        }
+        (Value::Array(before), Value::Array(after)) if !ty.is_leaf(new) => match &ty.shape {
+            Shape::List { item, list } => Some(Value::Array(merge_lists(before, after, item, list))),
+            _ => Some(new.clone()),
+        },
+        // Null in a configuration of something granular keeps what is there.
+        (Value::Object(_) | Value::Array(_), Value::Null) if !ty.is_leaf(old) => Some(Value::Null),
+        _ => Some(new.clone()),
+    }
+}
+
+fn merge_lists(before: &[Value], after: &[Value], item: &Type, list: &ListKind) -> Vec<Value> {
+    use super::fieldset::item_step;
+    let left: Vec<String> = before.iter().map(|one| item_step(one, list)).collect();
+    let right: Vec<String> = after.iter().map(|one| item_step(one, list)).collect();
+    let mut shared = right.iter().filter(|step| left.contains(step));
+    let mut next_shared = shared.next();
+    let mut merged: Vec<&String> = Vec::new();
+    let mut out = Vec::new();
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() || r < right.len() {
+        if l < left.len() && r < right.len() {
+            if left[l] == right[r] {
+                merged.push(&left[l]);
+                out.extend(merge(Some(&before[l]), Some(&after[r]), item));
+                l += 1;
+                r += 1;
+                next_shared = shared.next();
+                continue;
+            }
+            if right.contains(&left[l]) && next_shared.is_some_and(|step| *step != left[l]) {
+                l += 1;
+                continue;
+            }
+        }
+        if l < left.len() {
+            if !right.contains(&left[l]) {
+                out.push(before[l].clone());
+                l += 1;
+                continue;
+            } else if merged.contains(&&left[l]) {
+                l += 1;
+            }
+        }
+        if r < right.len() {
+            merged.push(&right[r]);
+            let old = left.iter().position(|step| *step == right[r]).map(|at| &before[at]);
+            out.extend(merge(old, Some(&after[r]), item));
+            if next_shared == Some(&right[r]) {
+                next_shared = shared.next();
+            }
+            r += 1;
+        }
+    }
+    out
+}
+
+/// Checks that a configuration fits its type; the path and complaint of the first misfit.
+pub fn check(config: &Value, ty: &Type) -> Result<(), String> {
+    check_at(config, ty, &mut String::new())
+}
+
+fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
+    match (&ty.shape, value) {
+        (Shape::Struct { fields, rest }, Value::Object(map)) => {
+            for (key, entry) in map {
+                let length = path.len();
+                path.push('.');
+                path.push_str(key);
+                match fields.get(key).map(|field| &field.ty).or(rest.as_ref()) {
+                    Some(ty) => check_at(entry, ty, path)?,
+                    None => return Err(format!("{path}: field not declared in schema")),
+                }
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Shape::Map(item), Value::Object(map)) => {
+            for (key, entry) in map {
+                let length = path.len();
+                path.push('.');
+                path.push_str(key);
+                check_at(entry, item, path)?;
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Shape::List { item, list }, Value::Array(items)) => {
+            let mut seen = Vec::new();
+            for (i, one) in items.iter().enumerate() {
+                let step = match list {
+                    ListKind::Atomic => format!("[{i}]"),
+                    ListKind::Set | ListKind::Map(_) => {
+                        if let ListKind::Map(keys) = list
+                            && keys.iter().all(|key| key != "protocol" && one.get(key).is_none())
+                        {
+                            let missing: Vec<_> = keys.iter().map(|key| quoted(key)).collect();
+                            return Err(format!(
+                                "{path}: element {i}: associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
+                                missing.join(" ")
+                            ));
+                        }
+                        let mut set = FieldSet::default();
+                        let step = super::fieldset::item_step(one, list);
+                        set.insert(std::slice::from_ref(&step));
+                        let shown = set.paths().concat();
+                        if seen.contains(&step) {
+                            return Err(format!("{path}: duplicate entries for key {shown}"));
+                        }
+                        seen.push(step);
+                        shown
+                    }
+                };
+                let length = path.len();
+                path.push_str(&step);
+                check_at(one, item, path)?;
+                path.truncate(length);
+            }
+            Ok(())
+        }
+        (Shape::Any, _) | (_, Value::Null) => Ok(()),
+        (Shape::Scalar(_), Value::Object(_) | Value::Array(_)) => {
+            let found = if value.is_array() { "list" } else { "map" };
+            Err(format!("{path}: expected {}, got {found}", scalar_name(ty)))
+        }
+        (Shape::Scalar(scalar), _) => {
+            use crate::typed::Scalar;
+            let fits = match scalar {
+                Scalar::String | Scalar::Time | Scalar::MicroTime | Scalar::Bytes => value.is_string(),
+                Scalar::Integer | Scalar::Long | Scalar::Number => value.is_number(),
+                Scalar::Boolean => value.is_boolean(),
+                Scalar::Quantity | Scalar::IntOrString => true,
+            };
+            if fits {
+                return Ok(());
+            }
+            let found = match (scalar, value) {
+                (Scalar::Integer | Scalar::Long | Scalar::Number, Value::String(_)) => "string".to_owned(),
+                (Scalar::Integer | Scalar::Long | Scalar::Number, Value::Bool(_)) => "bool".to_owned(),
+                (Scalar::Boolean, value) => {
+                    format!("&{{{}}}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                }
+                _ => format!("&value.valueUnstructured{{Value:{value}}}"),
+            };
+            Err(format!("{path}: expected {}, got {found}", scalar_name(ty)))
+        }
+        (Shape::List { .. }, _) => Err(format!("{path}: expected list, got {}", go_shown(value))),
+        (Shape::Struct { .. } | Shape::Map(_), _) => {
+            Err(format!("{path}: expected map, got {}", go_shown(value)))
+        }
+    }
+}
+
+fn go_shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "list".to_owned(),
+        Value::Object(_) => "map".to_owned(),
+        other => format!("&{{{other}}}"),
+    }
+}
+
+fn scalar_name(ty: &Type) -> &'static str {
+    use crate::typed::Scalar;
+    match &ty.shape {
+        Shape::Scalar(Scalar::Integer | Scalar::Long | Scalar::Number) => "numeric (int or float)",
+        Shape::Scalar(Scalar::Boolean) => "boolean",
+        _ => "string",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin::types;
+
+    fn writer(manager: &str) -> Writer<'_> {
+        Writer {
+            manager,
+            api_version: "apps/v1",
+            subresource: "",
+            time: "2026-01-01T00:00:00Z".to_owned(),
+            splits_status: true,
+        }
+    }
+
+    fn deployment(spec: &Value) -> Value {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}, "spec": spec})
+    }
+
+    fn owners(object: &Value) -> Vec<(String, Vec<String>)> {
+        decode(&object["metadata"]["managedFields"]).into_iter().map(|(key, managed)| (key.manager, managed.set.paths())).collect()
+    }
+
+    #[test]
+    fn fields_that_are_no_longer_applied_go_unless_owned() {
+        let ty = types::find("apps.v1.Deployment").expect("deployment");
+        let empty = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}});
+        let mut live = apply(
+            &empty,
+            &deployment(&json!({"replicas": 3, "paused": true, "minReadySeconds": 5})),
+            &ty,
+            &writer("a"),
+            false,
+        )
+        .expect("applies");
+        live["metadata"]["uid"] = json!("u");
+        let shared = apply(&live, &deployment(&json!({"minReadySeconds": 5})), &ty, &writer("b"), false)
+            .expect("same value is shared");
+        let less =
+            apply(&shared, &deployment(&json!({"replicas": 3})), &ty, &writer("a"), false).expect("applies");
+        assert_eq!(less["spec"], json!({"replicas": 3, "minReadySeconds": 5}));
+        assert_eq!(
+            owners(&less),
+            [
+                ("a".to_owned(), vec![".spec.replicas".to_owned()]),
+                ("b".to_owned(), vec![".spec.minReadySeconds".to_owned()])
+            ]
+        );
+    }
+
+    #[test]
+    fn conflicts_name_owner_and_field() {
+        let ty = types::find("apps.v1.Deployment").expect("deployment");
+        let empty = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {}, "spec": {}});
+        let mut live = deployment(&json!({"replicas": 3}));
+        track_update(&empty, &mut live, &ty, &writer("u"));
+        live["metadata"]["uid"] = json!("u");
+        let config = deployment(&json!({"replicas": 4}));
+        let status = apply(&live, &config, &ty, &writer("a"), false).expect_err("conflict");
+        assert_eq!(
+            status.message,
+            "Apply failed with 1 conflict: conflict with \"u\" using apps/v1: .spec.replicas"
+        );
+        let forced = apply(&live, &config, &ty, &writer("a"), true).expect("forced");
+        assert_eq!(forced["spec"]["replicas"], 4);
+        assert_eq!(owners(&forced), [("a".to_owned(), vec![".spec.replicas".to_owned()])]);
+    }
+
+    #[test]
+    fn many_updaters_are_folded() {
+        let ty = types::find("core.v1.ConfigMap").expect("config map");
+        let mut live =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {}});
+        let empty = json!({"metadata": {}});
+        for i in 0..14 {
+            let mut next = live.clone();
+            next["data"][format!("k{i:02}")] = json!("v");
+            let name = format!("m{i:02}");
+            let mut one = writer(&name);
+            one.api_version = "v1";
+            one.time = format!("2026-01-01T00:00:{i:02}Z");
+            track_update(if i == 0 { &empty } else { &live }, &mut next, &ty, &one);
+            next["metadata"]["uid"] = json!("u");
+            live = next;
+        }
+        let names: Vec<_> = owners(&live).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), MAX_UPDATE_MANAGERS);
+        assert_eq!(names[0], "ancient-changes");
+    }
+}

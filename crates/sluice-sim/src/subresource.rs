@@ -1,0 +1,306 @@
+//! Doors beside the object itself: scale, eviction, binding and finalize.
+
+use serde_json::{Value, json};
+
+use crate::{
+    patch::{Patch, json as json_patch, merge},
+    resource::Scale,
+    selector::LabelSelector,
+    state::{Context, State},
+    status::{Problem, Status},
+    write::{DeleteOptions, Target, Written},
+};
+
+fn pointer(path: &str) -> String {
+    path.replace('.', "/")
+}
+
+fn set_at(object: &mut Value, path: &str, value: Value) {
+    let mut slot = object;
+    for step in path.trim_start_matches('.').split('.') {
+        if !slot.is_object() {
+            *slot = json!({});
+        }
+        slot = &mut slot[step];
+    }
+    *slot = value;
+}
+
+/// Text form of a selector object.
+pub fn selector_text(selector: &Value) -> String {
+    let mut parts = Vec::new();
+    for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
+        parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+    }
+    for one in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = one["key"].as_str().unwrap_or_default();
+        let values: Vec<&str> =
+            one["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        parts.push(match one["operator"].as_str().unwrap_or_default() {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    parts.join(",")
+}
+
+/// The `Scale` object of an object.
+pub fn scale_of(object: &Value, scale: &Scale, custom: bool) -> Value {
+    let metadata = &object["metadata"];
+    let mut meta = json!({});
+    for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = metadata.get(key) {
+            meta[key] = value.clone();
+        }
+    }
+    let number = |path: &str| object.pointer(&pointer(path)).and_then(Value::as_i64);
+    let mut spec = json!({});
+    if let Some(n) = number(&scale.spec).filter(|n| *n != 0) {
+        spec["replicas"] = Value::from(n);
+    }
+    let mut status = json!({"replicas": number(&scale.status).unwrap_or(0)});
+    let selector = match (&scale.selector, custom) {
+        (Some(path), _) => {
+            object.pointer(&pointer(path)).and_then(Value::as_str).unwrap_or_default().to_owned()
+        }
+        (None, false) => {
+            let selector = &object["spec"]["selector"];
+            if selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some() {
+                selector_text(selector)
+            } else {
+                selector_text(&json!({"matchLabels": selector}))
+            }
+        }
+        (None, true) => String::new(),
+    };
+    if !selector.is_empty() {
+        status["selector"] = Value::from(selector);
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
+}
+
+impl State {
+    /// Reads the scale of an object.
+    pub fn scale(&self, target: &Target) -> Result<Value, Status> {
+        let scale = target.version().scale.as_ref().ok_or_else(Status::no_such_resource)?;
+        let entry = self
+            .store
+            .get(&target.resource.table, &target.namespace, &target.name)
+            .ok_or_else(|| target.missing())?;
+        if target.resource.custom
+            && entry.value.pointer(&pointer(&scale.spec)).and_then(Value::as_i64).is_none()
+        {
+            let why =
+                format!("the spec replicas field {} does not exist", crate::status::quoted(&scale.spec));
+            return Err(Status::internal(why));
+        }
+        Ok(scale_of(&entry.value, scale, target.resource.custom))
+    }
+
+    /// Writes a scale.
+    pub fn update_scale(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        body: &Value,
+    ) -> Result<Written, Status> {
+        let scale = target.version().scale.clone().ok_or_else(Status::no_such_resource)?;
+        let old = self
+            .store
+            .get(&target.resource.table, &target.namespace, &target.name)
+            .cloned()
+            .ok_or_else(|| target.missing())?;
+        let replicas = body["spec"]["replicas"].as_i64().unwrap_or(0);
+        if replicas < 0 && !target.resource.custom {
+            let problem =
+                Problem::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
+            return Err(Status::invalid("autoscaling", "Scale", &target.name, &[problem]));
+        }
+        let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if !given.is_empty() && given != old.version.to_string() {
+            return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
+        }
+        let mut object = State::shown(&target.resource, target.version, &old.value);
+        set_at(&mut object, &scale.spec, Value::from(replicas));
+        let scaled = Target { subresource: Some("scale"), ..target.clone() };
+        self.update(context, &scaled, object)
+    }
+
+    /// Patches a scale; answers with the scaled object.
+    pub fn patch_scale(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        patch: &Patch,
+    ) -> Result<Written, Status> {
+        let shown = self.scale(target)?;
+        let body = match patch {
+            Patch::Json(operations) => json_patch::apply(shown, operations)
+                .map_err(|error| Status::bad_request(error.to_string()))?,
+            Patch::Merge(change) | Patch::Strategic(change) => {
+                let mut out = shown;
+                merge::merge(&mut out, change);
+                out
+            }
+            Patch::Apply { object, field_manager, .. } => {
+                context.manager.clone_from(field_manager);
+                let mut out = shown;
+                merge::merge(&mut out, object);
+                out
+            }
+        };
+        self.update_scale(context, target, &body)
+    }
+
+    /// Evicts a pod, if its disruption budgets allow.
+    pub fn evict(&mut self, context: &mut Context, target: &Target, body: &Value) -> Result<(), Status> {
+        let pod = self
+            .store
+            .get("pods", &target.namespace, &target.name)
+            .cloned()
+            .ok_or_else(|| target.missing())?;
+        let options = DeleteOptions {
+            grace_seconds: body["deleteOptions"]["gracePeriodSeconds"].as_i64(),
+            uid: body["deleteOptions"]["preconditions"]["uid"].as_str().map(str::to_owned),
+            dry_run: body["deleteOptions"]["dryRun"].as_array().is_some_and(|list| !list.is_empty()),
+            ..DeleteOptions::default()
+        };
+        let done = matches!(pod.value["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
+        if !done && pod.value["metadata"].get("deletionTimestamp").is_none() {
+            self.take_from_budget(context, target, &pod.value["metadata"]["labels"])?;
+        }
+        self.delete(context, target, &options).map(drop)
+    }
+
+    fn take_from_budget(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        labels: &Value,
+    ) -> Result<(), Status> {
+        let table = "poddisruptionbudgets.policy";
+        let budgets: Vec<_> = self
+            .store
+            .list(table, Some(&target.namespace))
+            .filter(|(_, entry)| {
+                LabelSelector::from_object(&entry.value["spec"]["selector"])
+                    .is_some_and(|selector| selector.matches(labels))
+            })
+            .map(|(key, entry)| (key.clone(), entry.clone()))
+            .collect();
+        match budgets.as_slice() {
+            [] => Ok(()),
+            [(key, budget)] => {
+                let allowed = budget.value["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+                if allowed <= 0 {
+                    let mut status = Status::too_many_requests(
+                        "Cannot evict pod as it would violate the pod's disruption budget.",
+                        0,
+                    );
+                    let number = |name: &str| budget.value["status"][name].as_i64().unwrap_or(0);
+                    let message = format!(
+                        "The disruption budget {} needs {} healthy pods and has {} currently",
+                        key.1,
+                        number("desiredHealthy"),
+                        number("currentHealthy")
+                    );
+                    status.details =
+                        Some(json!({"causes": [{"reason": "DisruptionBudget", "message": message}]}));
+                    return Err(status);
+                }
+                let mut changed = (*budget.value).clone();
+                changed["status"]["disruptionsAllowed"] = Value::from(allowed - 1);
+                changed["status"]["disruptedPods"][&target.name] =
+                    Value::from(crate::time::seconds(context.now));
+                let resource = self
+                    .registry
+                    .at("policy", "poddisruptionbudgets")
+                    .cloned()
+                    .ok_or_else(Status::no_such_resource)?;
+                if !context.dry_run {
+                    self.commit(context, &resource, Some("status"), key.clone(), changed);
+                }
+                Ok(())
+            }
+            _ => Err(Status::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            )),
+        }
+    }
+
+    /// Puts a pod on a node.
+    pub fn bind(&mut self, context: &mut Context, target: &Target, body: &Value) -> Result<(), Status> {
+        let old = self
+            .store
+            .get("pods", &target.namespace, &target.name)
+            .cloned()
+            .ok_or_else(|| target.missing())?;
+        if old.value["spec"].get("nodeName").is_some() {
+            let why =
+                format!("pod {} is already assigned to node {}", target.name, old.value["spec"]["nodeName"]);
+            return Err(Status::conflict("", "pods/binding", &target.name, &why));
+        }
+        let mut pod = (*old.value).clone();
+        pod["spec"]["nodeName"] = body["target"]["name"].clone();
+        self.commit(
+            context,
+            &target.resource,
+            Some("binding"),
+            (target.namespace.clone(), target.name.clone()),
+            pod,
+        );
+        Ok(())
+    }
+
+    /// Sets what holds a terminating namespace, and removes it when nothing does.
+    pub fn finalize(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        body: &Value,
+    ) -> Result<Written, Status> {
+        let old = self.store.get("namespaces", "", &target.name).cloned().ok_or_else(|| target.missing())?;
+        let mut namespace = (*old.value).clone();
+        namespace["spec"]["finalizers"] = body["spec"]["finalizers"].clone();
+        let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+        if empty(&namespace["spec"]["finalizers"])
+            && let Some(spec) = namespace["spec"].as_object_mut()
+        {
+            spec.remove("finalizers");
+        }
+        let key = (String::new(), target.name.clone());
+        let resource = target.resource.clone();
+        if namespace["metadata"].get("deletionTimestamp").is_some()
+            && empty(&namespace["spec"]["finalizers"])
+            && empty(&namespace["metadata"]["finalizers"])
+        {
+            let gone = self
+                .erase(context, &resource, Some("finalize"), &key, Some(namespace))
+                .ok_or_else(|| target.missing())?;
+            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+        }
+        let change = self.commit(context, &resource, Some("finalize"), key, namespace);
+        Ok(Written { entry: change.after.clone(), created: false, deleted: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_read_as_the_object_says() {
+        let scale = Scale {
+            spec: ".spec.replicas".to_owned(),
+            status: ".status.replicas".to_owned(),
+            selector: None,
+        };
+        let object = json!({"metadata": {"name": "a", "resourceVersion": "7", "labels": {}}, "spec": {"replicas": 3, "selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["1", "2"]}]}}, "status": {"replicas": 2}});
+        let got = scale_of(&object, &scale, false);
+        assert_eq!(got["spec"], json!({"replicas": 3}));
+        assert_eq!(got["status"], json!({"replicas": 2, "selector": "a=b,c in (1,2)"}));
+        assert_eq!(got["metadata"], json!({"name": "a", "resourceVersion": "7"}));
+    }
+}

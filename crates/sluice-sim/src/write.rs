@@ -1,0 +1,1144 @@
+//! What creating, changing and deleting an object means.
+//!
+//! Decides which parts of a write count, what is refused and why, what the object becomes, and when
+//! there is nothing to write at all. It works on values: requests and their paths are `request`'s.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    builtin::{defaults, rules, types},
+    meta,
+    patch::{Patch, apply, json as json_patch, merge, strategic},
+    resource::{Resource, Version},
+    schema::{prune, validate},
+    state::{Context, FieldValidation, State, convert_back},
+    status::{Problem, Status, quoted},
+    store::Entry,
+    time,
+};
+
+/// Which object of which kind a write is about.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The kind.
+    pub resource: Arc<Resource>,
+    /// Index of the version that the request speaks.
+    pub version: usize,
+    /// Empty for kinds without namespaces.
+    pub namespace: String,
+    /// Empty for creations and collections.
+    pub name: String,
+    /// `status`, or `None` for the object itself. Others are handled before they come here.
+    pub subresource: Option<&'static str>,
+}
+
+impl Target {
+    /// The spoken version.
+    pub fn version(&self) -> &Version {
+        &self.resource.versions[self.version]
+    }
+
+    /// No such object.
+    pub fn missing(&self) -> Status {
+        Status::not_found(&self.resource.group, &self.resource.plural, &self.name)
+    }
+
+    fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
+
+    /// The key in a real API server's storage, which some messages name.
+    fn storage_key(&self) -> String {
+        let resource = &self.resource;
+        let table = match (resource.custom, resource.plural.as_str()) {
+            (true, plural) => format!("{}/{plural}", resource.group),
+            (false, "services") => "services/specs".to_owned(),
+            (false, "endpoints") => "services/endpoints".to_owned(),
+            (false, "nodes") => "minions".to_owned(),
+            (false, plural) => plural.to_owned(),
+        };
+        if self.namespace.is_empty() {
+            format!("/registry/{table}/{}", self.name)
+        } else {
+            format!("/registry/{table}/{}/{}", self.namespace, self.name)
+        }
+    }
+
+    fn group_of_kind(&self) -> &str {
+        &self.resource.group
+    }
+
+    fn invalid(&self, name: &str, problems: &[Problem]) -> Status {
+        Status::invalid(self.group_of_kind(), &self.resource.kind, name, problems)
+    }
+}
+
+/// What a deletion may depend on and how it spreads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Seconds for a pod to end by itself.
+    pub grace_seconds: Option<i64>,
+    /// Only this very object.
+    pub uid: Option<String>,
+    /// Only this version of it.
+    pub resource_version: Option<String>,
+    /// `Background`, `Foreground` or `Orphan`.
+    pub propagation: Option<String>,
+    /// Do everything but delete.
+    pub dry_run: bool,
+}
+
+/// The result of a write.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The object, as stored.
+    pub entry: Arc<Entry>,
+    /// Whether the write created it.
+    pub created: bool,
+    /// Whether it is gone now.
+    pub deleted: bool,
+}
+
+/// Through which door a changed object came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Put,
+    Patch,
+    Apply,
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value["metadata"].get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn metadata(value: &mut Value) -> &mut Map<String, Value> {
+    if !value["metadata"].is_object() {
+        value["metadata"] = json!({});
+    }
+    match &mut value["metadata"] {
+        Value::Object(map) => map,
+        _ => unreachable!("metadata was just made an object"),
+    }
+}
+
+/// Reads an object of the target's kind: right kind, known fields, defaults filled in.
+pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result<Value, Status> {
+    let version = target.version();
+    let (resource, wanted) = (&target.resource, version.api_version.as_str());
+    if !body.is_object() {
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            resource.kind,
+            if body.is_array() { "array" } else { "value" }
+        )));
+    }
+    let (api_version, kind) = (
+        body["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        body["kind"].as_str().unwrap_or_default().to_owned(),
+    );
+    if resource.custom && (kind.is_empty() || api_version.is_empty()) {
+        let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({body})",
+            resource.kind
+        )));
+    }
+    if resource.custom && (kind != *resource.kind || (api_version != wanted && context.verb == "patch")) {
+        let (path, given, must) = if kind == *resource.kind {
+            ("apiVersion", &api_version, wanted)
+        } else {
+            ("kind", &kind, &*resource.kind)
+        };
+        let problem = Problem::invalid(path, &Value::from(given.as_str()), &format!("must be {must}"));
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        return Err(Status::invalid(group, &kind, text(&body, "name"), &[problem]));
+    }
+    if !kind.is_empty() && kind != *resource.kind && !api_version.is_empty() && api_version == wanted {
+        let package = if resource.group.is_empty() {
+            "core"
+        } else {
+            resource.group.split('.').next().unwrap_or_default()
+        };
+        return Err(Status::bad_request(format!(
+            "{kind} in version {} cannot be handled as a {}: converting ({}.{kind}) to ({package}.{}): unknown conversion",
+            quoted(&version.name),
+            resource.kind,
+            version.name,
+            resource.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        if !resource.custom {
+            let given = api_version.rsplit('/').next().unwrap_or_default();
+            return Err(Status::bad_request(format!(
+                "{kind} in version {} cannot be handled as a {}: no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
+                quoted(given),
+                resource.kind,
+                quoted(&kind),
+                quoted(&api_version)
+            )));
+        }
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    body["apiVersion"] = Value::from(wanted);
+    body["kind"] = Value::from(&*resource.kind);
+    if body["metadata"].is_null() {
+        body["metadata"] = json!({});
+    }
+    // The complaint about a patch quotes the whole object.
+    let given =
+        (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
+    let mut unknown;
+    if let Some(schema) = &version.structural {
+        let meta_type = types::find("meta.v1.ObjectMeta");
+        unknown = Vec::new();
+        if let Some(ty) = meta_type {
+            let decoded = types::normalise(&mut body["metadata"], &ty);
+            if let Some((path, found, expected)) = decoded.mismatch {
+                return Err(cannot_decode(
+                    target,
+                    &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
+                ));
+            }
+            unknown.extend(decoded.unknown.into_iter().map(|path| format!("metadata.{path}")));
+        }
+        unknown.extend(prune::prune(&mut body, schema));
+        prune::drop_nulls(&mut body, schema);
+        prune::default(&mut body, schema);
+    } else if resource.custom {
+        unknown = Vec::new();
+    } else {
+        let decoded = types::normalise(&mut body, &version.ty);
+        if let Some((path, found, expected)) = decoded.mismatch {
+            return Err(cannot_decode(
+                target,
+                &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
+            ));
+        }
+        unknown = decoded.unknown;
+        defaults::fill_in(&resource.kind, &mut body);
+    }
+    unknown_fields(target, unknown, given.as_ref(), context)?;
+    convert_back(resource, target.version, &mut body);
+    Ok(body)
+}
+
+fn cannot_decode(target: &Target, why: &str) -> Status {
+    let kind = &target.resource.kind;
+    Status::bad_request(format!(
+        "{kind} in version {} cannot be handled as a {kind}: {why}",
+        quoted(&target.version().name)
+    ))
+}
+
+fn unknown_fields(
+    target: &Target,
+    mut unknown: Vec<String>,
+    given: Option<&Value>,
+    context: &mut Context,
+) -> Result<(), Status> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    unknown.sort();
+    unknown.dedup();
+    let texts: Vec<_> = unknown.iter().map(|path| format!("unknown field {}", quoted(path))).collect();
+    match context.validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            context.warnings.extend(texts);
+            Ok(())
+        }
+        FieldValidation::Strict => {
+            let why = format!("strict decoding error: {}", texts.join(", "));
+            if let Some(given) = given {
+                let mut status = Status::invalid(
+                    "",
+                    "",
+                    "",
+                    &[Problem::invalid("patch", &Value::from(given.to_string()), &why)],
+                );
+                if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut) {
+                    details.retain(|key, _| key == "causes");
+                }
+                return Err(status);
+            }
+            Err(cannot_decode(target, &why))
+        }
+    }
+}
+
+fn check_name(target: &Target, object: &Value) -> Result<(), Status> {
+    let name = text(object, "name");
+    if name == target.name {
+        return Ok(());
+    }
+    Err(Status::bad_request(if name.is_empty() {
+        format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            target.name
+        )
+    } else {
+        format!("the name of the object ({name}) does not match the name on the URL ({})", target.name)
+    }))
+}
+
+fn check_namespace(target: &Target, object: &mut Value) -> Result<(), Status> {
+    let given = text(object, "namespace").to_owned();
+    if !target.resource.namespaced {
+        return Ok(());
+    }
+    if given.is_empty() {
+        metadata(object).insert("namespace".to_owned(), Value::from(target.namespace.as_str()));
+    } else if given != target.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+fn writer<'a>(target: &'a Target, context: &'a Context) -> apply::Writer<'a> {
+    apply::Writer {
+        manager: &context.manager,
+        api_version: &target.version().api_version,
+        subresource: target.subresource.unwrap_or_default(),
+        time: time::seconds(context.now),
+        splits_status: target.version().status,
+    }
+}
+
+/// What managed fields are compared with when there was nothing before.
+fn nothing(target: &Target) -> Value {
+    let version = target.version();
+    let mut out = if target.resource.custom { json!({}) } else { types::empty(&version.ty) };
+    out["apiVersion"] = Value::from(version.api_version.as_str());
+    out["kind"] = Value::from(&*target.resource.kind);
+    out
+}
+
+impl State {
+    fn namespace_must_take(&self, target: &Target, name: &str) -> Result<(), Status> {
+        if !target.resource.namespaced {
+            return Ok(());
+        }
+        let Some(namespace) = self.store.get("namespaces", "", &target.namespace) else {
+            return Err(Status::not_found("", "namespaces", &target.namespace));
+        };
+        if namespace.value["metadata"].get("deletionTimestamp").is_some() {
+            let why = format!(
+                "unable to create new content in namespace {} because it is being terminated",
+                target.namespace
+            );
+            let mut status = Status::forbidden(&target.resource.group, &target.resource.plural, name, &why);
+            let cause = json!({"reason": "NamespaceTerminating", "message": format!("namespace {} is being terminated", target.namespace), "field": "metadata.namespace"});
+            if let Some(details) = &mut status.details {
+                details["causes"] = json!([cause]);
+            }
+            return Err(status);
+        }
+        Ok(())
+    }
+
+    /// Creates an object.
+    pub fn create(&mut self, context: &mut Context, target: &Target, body: Value) -> Result<Written, Status> {
+        let mut object = decode(target, body, context)?;
+        check_namespace(target, &mut object)?;
+        self.create_decoded(context, target, object, None)
+    }
+
+    fn create_decoded(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        mut object: Value,
+        applied: Option<Value>,
+    ) -> Result<Written, Status> {
+        let resource = target.resource.clone();
+        let rule = meta::name_rule(&resource.table);
+        let meta_map = metadata(&mut object);
+        let version_given = meta_map
+            .get("resourceVersion")
+            .and_then(Value::as_str)
+            .is_some_and(|version| !version.is_empty() && version != "0");
+        for key in
+            ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]
+        {
+            meta_map.remove(key);
+        }
+        if text(&object, "name").is_empty() && !text(&object, "generateName").is_empty() {
+            let name = meta::generate_name(text(&object, "generateName"), &mut self.rng);
+            metadata(&mut object).insert("name".to_owned(), Value::from(name));
+        }
+        if resource.kind.as_ref() == "Namespace" && !resource.custom {
+            defaults::fill_in("Namespace", &mut object);
+        }
+        let name = text(&object, "name").to_owned();
+        self.namespace_must_take(target, &name)?;
+        if version_given {
+            return Err(Status {
+                code: 500,
+                reason: "",
+                message: "resourceVersion should not be set on objects to be created".to_owned(),
+                details: None,
+            });
+        }
+        let uid = self.uid();
+        let meta_map = metadata(&mut object);
+        meta_map.insert("uid".to_owned(), Value::from(uid));
+        meta_map.insert("creationTimestamp".to_owned(), Value::from(time::seconds(context.now)));
+        let version = target.version();
+        if version.status
+            && let Some(map) = object.as_object_mut()
+        {
+            map.remove("status");
+        }
+        // What is filled in from here on belongs to nobody.
+        if let Some(managed) = applied {
+            metadata(&mut object).insert("managedFields".to_owned(), managed);
+        } else {
+            let mut nothing = nothing(target);
+            if version.status
+                && let Some(map) = nothing.as_object_mut()
+            {
+                map.remove("status");
+            }
+            apply::track_update(&nothing, &mut object, &version.ty, &writer(target, context));
+        }
+        if !resource.custom {
+            let status = version.status.then(|| types::empty(&version.ty)["status"].clone());
+            rules::prepare_create(&resource.kind, &mut object, status);
+            if &*resource.table == "services" {
+                self.service_addresses(&mut object);
+            }
+        }
+        if resource.traits.has_generation {
+            metadata(&mut object).insert("generation".to_owned(), Value::from(1));
+        }
+        let mut problems =
+            if resource.custom { Vec::new() } else { rules::create_problems(&resource.kind, &object) };
+        problems.extend(meta::create_problems(&object["metadata"], rule, resource.namespaced));
+        if let Some(schema) = &version.structural {
+            problems.extend(validate::validate(&object, None, schema, ""));
+            problems.extend(scale_problems(version, &object));
+            problems.extend(validate::unchecked_rules(schema, &problems));
+        }
+        if !problems.is_empty() {
+            return Err(target.invalid(&name, &problems));
+        }
+        let key = (if resource.namespaced { target.namespace.clone() } else { String::new() }, name.clone());
+        if self.store.get(&resource.table, &key.0, &key.1).is_some() {
+            return Err(Status::already_exists(&resource.group, &resource.plural, &name));
+        }
+        if resource.kind.as_ref() == "CustomResourceDefinition" && !resource.custom {
+            let status = crate::crd::status(&object, context.now);
+            object["status"] = status;
+        }
+        let entry = self.keep(context, &resource, target.subresource, key, object);
+        Ok(Written { entry, created: true, deleted: false })
+    }
+
+    fn service_addresses(&mut self, object: &mut Value) {
+        let spec = &mut object["spec"];
+        if spec["type"] == "ExternalName" {
+            return;
+        }
+        if spec["clusterIP"].as_str().unwrap_or_default().is_empty() {
+            let address = spec["clusterIPs"][0].as_str().map_or_else(|| self.address(), str::to_owned);
+            spec["clusterIP"] = Value::from(address);
+        }
+        spec["clusterIPs"] = json!([spec["clusterIP"]]);
+        for (key, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
+            if spec.get(key).is_none_or(Value::is_null) {
+                spec[key] = value;
+            }
+        }
+        if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
+            let count = spec["ports"].as_array().map_or(0, Vec::len);
+            for i in 0..count {
+                if spec["ports"][i].get("nodePort").is_none() {
+                    spec["ports"][i]["nodePort"] = Value::from(self.node_port());
+                }
+            }
+        }
+    }
+
+    /// Stores, unless this is only a rehearsal.
+    fn keep(
+        &mut self,
+        context: &mut Context,
+        resource: &Arc<Resource>,
+        subresource: Option<&'static str>,
+        key: (String, String),
+        object: Value,
+    ) -> Arc<Entry> {
+        if context.dry_run {
+            let version = self.store.get(&resource.table, &key.0, &key.1).map_or(0, |entry| entry.version);
+            return Entry::new(object, version);
+        }
+        self.commit(context, resource, subresource, key, object).after.clone()
+    }
+
+    /// Replaces an object.
+    pub fn update(&mut self, context: &mut Context, target: &Target, body: Value) -> Result<Written, Status> {
+        let mut object = decode(target, body, context)?;
+        check_name(target, &object)?;
+        check_namespace(target, &mut object)?;
+        let Some(old) = self.store.get(&target.resource.table, &target.namespace, &target.name).cloned()
+        else {
+            if target.resource.traits.create_on_update && target.subresource.is_none() {
+                return self.create_decoded(context, target, object, None);
+            }
+            return Err(target.missing());
+        };
+        self.replace(context, target, object, &old, Door::Put)
+    }
+
+    /// The common end of PUT and PATCH: `object` is decoded and complete.
+    fn replace(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        mut object: Value,
+        old: &Arc<Entry>,
+        door: Door,
+    ) -> Result<Written, Status> {
+        let resource = target.resource.clone();
+        let version = target.version();
+        let before: &Value = &old.value;
+        let uid = text(&object, "uid").to_owned();
+        if door == Door::Put && !uid.is_empty() && uid != text(before, "uid") {
+            let key = target.storage_key();
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                text(before, "uid")
+            );
+            return Err(Status::conflict(&resource.group, &resource.plural, &target.name, &why));
+        }
+        let given = text(&object, "resourceVersion");
+        if given.is_empty() || given == "0" {
+            if resource.traits.needs_resource_version && door == Door::Put {
+                let problem = Problem::invalid(
+                    "metadata.resourceVersion",
+                    &Value::from(0),
+                    "must be specified for an update",
+                );
+                return Err(Status::invalid(&resource.group, &resource.plural, &target.name, &[problem]));
+            }
+        } else if given.parse::<u64>().is_err() {
+            let message = format!("strconv.ParseUint: parsing {}: invalid syntax", quoted(given));
+            return Err(Status { code: 500, reason: "", message, details: None });
+        } else if given != old.version.to_string() {
+            return Err(Status::stale(&resource.group, &resource.plural, &target.name));
+        }
+        let is_status = target.subresource == Some("status");
+        combine(target, &mut object, before);
+        system_fields(&mut object, before);
+        let raised = resource.traits.has_generation
+            && !is_status
+            && if resource.custom {
+                custom_spec_changed(version, &object, before)
+            } else {
+                rules::raises_generation(&resource.kind, &object, before)
+            };
+        if resource.traits.has_generation {
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+            if raised || generation > 0 {
+                metadata(&mut object)
+                    .insert("generation".to_owned(), Value::from(generation + i64::from(raised)));
+            }
+        }
+        let mut problems = meta::update_problems(&object["metadata"], &before["metadata"]);
+        // Checked for all kinds and by each kind again, and so complained about twice.
+        problems.extend(problems.clone());
+        if !resource.custom {
+            if !is_status {
+                problems.extend(rules::update_problems(&resource.kind, &object, before));
+            }
+        } else if let Some(schema) = &version.structural {
+            if is_status {
+                problems.extend(status_problems(schema, &object, before));
+            } else {
+                problems.extend(validate::validate(&object, Some(before), schema, ""));
+            }
+            problems.extend(scale_problems(version, &object));
+            match validate::unchecked_rules(schema, &problems) {
+                Some(problem) => problems.push(problem),
+                None => problems.extend(validate::transitions(&object, before, schema)),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(target.invalid(&target.name, &problems));
+        }
+        match door {
+            Door::Put | Door::Patch => {
+                apply::track_update(before, &mut object, &version.ty, &writer(target, context));
+            }
+            Door::Apply => {}
+        }
+        if resource.kind.as_ref() == "CustomResourceDefinition" && !resource.custom && !is_status {
+            let status = crate::crd::status(&object, context.now);
+            object["status"] = status;
+        }
+        self.finish(context, target, object, old)
+    }
+
+    /// Writes a changed object, removes it if nothing holds it any more, or does nothing.
+    fn finish(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        mut object: Value,
+        old: &Arc<Entry>,
+    ) -> Result<Written, Status> {
+        let before: &Value = &old.value;
+        let resource = target.resource.clone();
+        metadata(&mut object).insert("resourceVersion".to_owned(), Value::from(old.version.to_string()));
+        keep_times(&mut object, before);
+        let ends = object["metadata"].get("deletionTimestamp").is_some()
+            && object["metadata"]
+                .get("finalizers")
+                .is_none_or(|list| list.as_array().is_none_or(Vec::is_empty))
+            && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+            && (resource.kind.as_ref() != "Namespace"
+                || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty))
+            && before["metadata"].get("deletionTimestamp").is_some();
+        if ends {
+            if context.dry_run {
+                return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
+            }
+            let gone = self
+                .erase(context, &resource, target.subresource, &target.key(), Some(object))
+                .ok_or_else(|| target.missing())?;
+            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+        }
+        if object == *before {
+            return Ok(Written { entry: old.clone(), created: false, deleted: false });
+        }
+        let entry = self.keep(context, &resource, target.subresource, target.key(), object);
+        Ok(Written { entry, created: false, deleted: false })
+    }
+
+    /// Patches an object; an apply creates it if needed.
+    pub fn patch(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        patch: &Patch,
+    ) -> Result<Written, Status> {
+        let found = self.store.get(&target.resource.table, &target.namespace, &target.name).cloned();
+        if let Patch::Apply { object, field_manager, force } = patch {
+            context.manager.clone_from(field_manager);
+            return self.apply(context, target, object, *force, found.as_ref());
+        }
+        let Some(old) = found else { return Err(target.missing()) };
+        let shown = State::shown(&target.resource, target.version, &old.value);
+        let refused = |message: String| Status {
+            reason: "Invalid",
+            code: 422,
+            message: "the server rejected our request due to an error in our request".to_owned(),
+            details: Some(json!({"causes": [{"message": message}]})),
+        };
+        let patched = match patch {
+            Patch::Json(operations) => {
+                json_patch::apply(shown, operations).map_err(|error| match error {
+                    json_patch::JsonPatchError::Malformed(message) => Status::bad_request(message),
+                    json_patch::JsonPatchError::Failed(message) => {
+                        Status { details: Some(json!({})), ..refused(message) }
+                    }
+                })?
+            }
+            Patch::Merge(change) => {
+                if !change.is_object() {
+                    return Err(Status::bad_request(
+                        "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+                    ));
+                }
+                let mut out = shown;
+                merge::merge(&mut out, change);
+                out
+            }
+            Patch::Strategic(change) => {
+                if target.resource.custom {
+                    return Err(Status::unsupported_media_type(&[
+                        "application/json-patch+json",
+                        "application/merge-patch+json",
+                        "application/apply-patch+yaml",
+                    ]));
+                }
+                strategic::merge(shown, change, &target.version().ty).map_err(Status::bad_request)?
+            }
+            Patch::Apply { .. } => return Err(Status::internal("apply was handled above")),
+        };
+        let mut object = decode(target, patched, context)?;
+        check_name(target, &object)?;
+        check_namespace(target, &mut object)?;
+        self.replace(context, target, object, &old, Door::Patch)
+    }
+
+    fn apply(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        config: &Value,
+        force: bool,
+        found: Option<&Arc<Entry>>,
+    ) -> Result<Written, Status> {
+        let version = target.version();
+        let mut config = config.clone();
+        if config["apiVersion"].as_str() != Some(&version.api_version)
+            || config["kind"].as_str() != Some(&target.resource.kind)
+        {
+            let given = config["apiVersion"].as_str().unwrap_or_default();
+            let kind = config["kind"].as_str().unwrap_or_default();
+            if target.resource.custom || given == version.api_version {
+                return Err(Status::bad_request(format!("invalid object type: {given}, Kind={kind}")));
+            }
+            return Err(Status::bad_request(format!(
+                "Incorrect version specified in apply patch. Specified patch version: {given}, expected: {}",
+                version.api_version
+            )));
+        }
+        let given = (text(&config, "namespace").to_owned(), text(&config, "name").to_owned());
+        if !given.1.is_empty() {
+            check_name(target, &config)?;
+        }
+        metadata(&mut config).insert("name".to_owned(), Value::from(target.name.as_str()));
+        if target.resource.namespaced {
+            check_namespace(target, &mut config)?;
+        }
+        if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        if context.manager.is_empty() {
+            let problem = Problem::required("fieldManager", "is required for apply patch");
+            return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[problem]));
+        }
+        if let Err(why) = apply::check(&config, &version.ty) {
+            let who =
+                format!("({}/{}; {}, Kind={})", given.0, given.1, version.api_version, target.resource.kind);
+            return Err(Status {
+                code: 500,
+                reason: "",
+                message: format!("failed to create typed patch object {who}: {why}"),
+                details: None,
+            });
+        }
+        if let Some(ty) = types::find("meta.v1.ObjectMeta").filter(|_| target.resource.custom) {
+            types::normalise(&mut config["metadata"], &ty);
+        }
+        canonical_quantities(target, &mut config);
+        let who = writer(target, context);
+        let Some(old) = found else {
+            if target.subresource.is_some() {
+                return Err(target.missing());
+            }
+            let merged = apply::apply(&nothing(target), &config, &version.ty, &who, force)?;
+            let mut object = decode(target, merged, context)?;
+            check_namespace(target, &mut object)?;
+            let managed = object["metadata"]["managedFields"].take();
+            return self.create_decoded(context, target, object, Some(managed));
+        };
+        let uid = text(&config, "uid");
+        if !uid.is_empty() && uid != text(&old.value, "uid") {
+            return Err(Status::conflict(
+                &target.resource.group,
+                &target.resource.plural,
+                &target.name,
+                &format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                ),
+            ));
+        }
+        let shown = State::shown(&target.resource, target.version, &old.value);
+        let merged = apply::apply(&shown, &config, &version.ty, &who, force)?;
+        let object = decode(target, merged, context)?;
+        self.replace(context, target, object, old, Door::Apply)
+    }
+
+    /// Deletes an object, or begins to.
+    pub fn delete(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        options: &DeleteOptions,
+    ) -> Result<Written, Status> {
+        let resource = target.resource.clone();
+        let old = self
+            .store
+            .get(&resource.table, &target.namespace, &target.name)
+            .cloned()
+            .ok_or_else(|| target.missing())?;
+        let before: &Value = &old.value;
+        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != text(before, "uid")) {
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+                text(before, "uid")
+            );
+            return Err(precondition(&resource, &target.name, &why));
+        }
+        if let Some(version) =
+            options.resource_version.as_deref().filter(|version| *version != old.version.to_string())
+        {
+            let why = format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
+                old.version
+            );
+            return Err(precondition(&resource, &target.name, &why));
+        }
+        context.dry_run |= options.dry_run;
+        let mut object = (*old.value).clone();
+        let deleting = before["metadata"].get("deletionTimestamp").is_some();
+        let mut graceful = false;
+        if &*resource.table == "pods" && !resource.custom {
+            match graceful_pod(&mut object, options, deleting, context) {
+                Grace::Pending => return Ok(Written { entry: old, created: false, deleted: false }),
+                Grace::Begun => graceful = true,
+                Grace::None => {}
+            }
+        }
+        let finalizers = finalizers_after(before, options);
+        let changed = finalizers != before["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+        let namespace_holds = &*resource.table == "namespaces"
+            && before["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+        if !graceful && finalizers.is_empty() && !namespace_holds {
+            if context.dry_run {
+                return Ok(Written { entry: old, created: false, deleted: true });
+            }
+            let gone = self
+                .erase(context, &resource, target.subresource, &target.key(), None)
+                .ok_or_else(|| target.missing())?;
+            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+        }
+        if namespace_holds {
+            object["status"]["phase"] = Value::from("Terminating");
+        }
+        if changed {
+            if finalizers.is_empty() {
+                metadata(&mut object).remove("finalizers");
+            } else {
+                metadata(&mut object).insert("finalizers".to_owned(), Value::Array(finalizers));
+            }
+        }
+        if !graceful {
+            if !deleting {
+                let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+                let meta_map = metadata(&mut object);
+                if generation > 0 {
+                    meta_map.insert("generation".to_owned(), Value::from(generation + 1));
+                }
+                meta_map.insert("deletionTimestamp".to_owned(), Value::from(time::seconds(context.now)));
+            }
+            // A namespace is not given a period.
+            if !namespace_holds {
+                metadata(&mut object).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
+            }
+        }
+        if object == *before {
+            return Ok(Written { entry: old, created: false, deleted: false });
+        }
+        let entry = self.keep(context, &resource, target.subresource, target.key(), object);
+        Ok(Written { entry, created: false, deleted: false })
+    }
+}
+
+/// Takes from the old object what this door cannot change.
+fn combine(target: &Target, object: &mut Value, before: &Value) {
+    let version = target.version();
+    let is_status = target.subresource == Some("status");
+    if is_status {
+        let status = object.get("status").cloned();
+        let mut meta_new = object["metadata"].clone();
+        let mut out = before.clone();
+        if let Some(map) = out.as_object_mut() {
+            match status {
+                Some(status) => map.insert("status".to_owned(), status),
+                None => map.remove("status"),
+            };
+        }
+        if target.resource.custom {
+            // Only managed fields of the metadata count.
+            if let Some(managed) = meta_new.get_mut("managedFields").map(Value::take) {
+                out["metadata"]["managedFields"] = managed;
+            }
+        } else {
+            for key in ["ownerReferences", "deletionTimestamp"] {
+                if &*target.resource.table == "pods" {
+                    match before["metadata"].get(key) {
+                        Some(value) => meta_new[key] = value.clone(),
+                        None => {
+                            if let Some(map) = meta_new.as_object_mut() {
+                                map.remove(key);
+                            }
+                        }
+                    }
+                }
+            }
+            if target.resource.kind.as_ref() == "Deployment" {
+                match before["metadata"].get("labels") {
+                    Some(value) => meta_new["labels"] = value.clone(),
+                    None => {
+                        if let Some(map) = meta_new.as_object_mut() {
+                            map.remove("labels");
+                        }
+                    }
+                }
+            }
+            out["metadata"] = meta_new;
+        }
+        *object = out;
+        return;
+    }
+    if version.status
+        && let Some(map) = object.as_object_mut()
+    {
+        match before.get("status") {
+            Some(status) => map.insert("status".to_owned(), status.clone()),
+            None => map.remove("status"),
+        };
+    }
+    if !target.resource.custom {
+        rules::prepare_update(&target.resource.kind, object, before);
+    }
+}
+
+fn precondition(resource: &Resource, name: &str, why: &str) -> Status {
+    // The real text names the kind here, not the resource.
+    Status::conflict(&resource.group, &resource.kind, name, why)
+}
+
+enum Grace {
+    None,
+    Pending,
+    Begun,
+}
+
+fn graceful_pod(pod: &mut Value, options: &DeleteOptions, deleting: bool, context: &Context) -> Grace {
+    let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
+    if deleting {
+        let left = pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        if left == 0 {
+            return Grace::None;
+        }
+        return match asked {
+            Some(0) => {
+                metadata(pod).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
+                Grace::None
+            }
+            Some(seconds) if seconds < left => {
+                let until = time::parse(pod["metadata"].get("deletionTimestamp")).unwrap_or(context.now);
+                let moved = (until - jiff::SignedDuration::from_secs(left - seconds)).max(context.now);
+                metadata(pod).insert("deletionTimestamp".to_owned(), Value::from(time::seconds(moved)));
+                metadata(pod).insert("deletionGracePeriodSeconds".to_owned(), Value::from(seconds));
+                Grace::Begun
+            }
+            _ => Grace::Pending,
+        };
+    }
+    let mut period =
+        asked.unwrap_or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30));
+    if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty()
+        || matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+    {
+        period = 0;
+    }
+    if period == 0 {
+        return Grace::None;
+    }
+    let generation = pod["metadata"]["generation"].as_i64().unwrap_or(0);
+    let until = context.now + jiff::SignedDuration::from_secs(period);
+    let meta_map = metadata(pod);
+    meta_map.insert("deletionTimestamp".to_owned(), Value::from(time::seconds(until)));
+    meta_map.insert("deletionGracePeriodSeconds".to_owned(), Value::from(period));
+    if generation > 0 {
+        meta_map.insert("generation".to_owned(), Value::from(generation + 1));
+    }
+    Grace::Begun
+}
+
+/// The garbage collector's finalizers follow the propagation that this deletion asks for.
+fn finalizers_after(object: &Value, options: &DeleteOptions) -> Vec<Value> {
+    let before: Vec<Value> = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let has = |name: &str| before.iter().any(|one| one == name);
+    let (orphan, foreground) = match options.propagation.as_deref() {
+        Some("Orphan") => (true, false),
+        Some("Foreground") => (false, true),
+        Some(_) => (false, false),
+        None => (has("orphan"), has("foregroundDeletion")),
+    };
+    let mut out: Vec<Value> =
+        before.into_iter().filter(|one| *one != "orphan" && *one != "foregroundDeletion").collect();
+    if orphan {
+        out.push(Value::from("orphan"));
+    }
+    if foreground {
+        out.push(Value::from("foregroundDeletion"));
+    }
+    out
+}
+
+fn system_fields(object: &mut Value, before: &Value) {
+    let old = &before["metadata"];
+    let keep: Vec<(&str, Option<Value>)> =
+        ["creationTimestamp", "deletionTimestamp"].iter().map(|key| (*key, old.get(*key).cloned())).collect();
+    let grace = old.get("deletionGracePeriodSeconds").cloned();
+    let generation = old.get("generation").cloned();
+    let map = metadata(object);
+    for (key, value) in keep {
+        match value {
+            Some(value) => {
+                map.insert(key.to_owned(), value);
+            }
+            None if key == "deletionTimestamp" => {
+                map.remove(key);
+            }
+            None => {}
+        }
+    }
+    if map.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty()
+        && let Some(uid) = old.get("uid")
+    {
+        map.insert("uid".to_owned(), uid.clone());
+    }
+    match generation {
+        Some(value) => map.insert("generation".to_owned(), value),
+        None => map.remove("generation"),
+    };
+    if map.get("deletionGracePeriodSeconds").is_none()
+        && let Some(grace) = grace
+    {
+        map.insert("deletionGracePeriodSeconds".to_owned(), grace);
+    }
+    map.remove("selfLink");
+}
+
+fn custom_spec_changed(version: &Version, new: &Value, old: &Value) -> bool {
+    let same = |key: &String| {
+        matches!(key.as_str(), "metadata" | "apiVersion" | "kind") || (version.status && key == "status")
+    };
+    let (Some(after), Some(before)) = (new.as_object(), old.as_object()) else { return true };
+    after.iter().any(|(key, value)| !same(key) && before.get(key) != Some(value))
+        || before.keys().any(|key| !same(key) && !after.contains_key(key))
+}
+
+/// Whether two objects differ in anything but managed fields.
+fn rest_differs(a: &Value, b: &Value) -> bool {
+    let differs = |a: &Value, b: &Value, except: &str| match (a.as_object(), b.as_object()) {
+        (Some(a), Some(b)) => {
+            let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(except));
+            count(a) != count(b) || a.iter().any(|(key, value)| key != except && b.get(key) != Some(value))
+        }
+        _ => a != b,
+    };
+    differs(a, b, "metadata") || differs(&a["metadata"], &b["metadata"], "managedFields")
+}
+
+/// Managed fields that differ in nothing but their times are left as they were.
+fn keep_times(object: &mut Value, before: &Value) {
+    if object["metadata"]["managedFields"] == before["metadata"]["managedFields"] || rest_differs(object, before) {
+        return;
+    }
+    let bare = |value: &Value| {
+        let mut list = value["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        for entry in &mut list {
+            if let Some(map) = entry.as_object_mut() {
+                map.remove("time");
+            }
+        }
+        list.sort_by_cached_key(ToString::to_string);
+        list
+    };
+    if bare(object) != bare(before) {
+        return;
+    }
+    // Only if nothing else changed either.
+    let mine = object["metadata"].get("managedFields").cloned();
+    let theirs = before["metadata"].get("managedFields").cloned();
+    if let Some(theirs) = theirs {
+        metadata(object).insert("managedFields".to_owned(), theirs);
+    }
+    if object != before
+        && let Some(mine) = mine
+    {
+        metadata(object).insert("managedFields".to_owned(), mine);
+    }
+}
+
+/// A status written through its own door is judged on its own.
+fn status_problems(schema: &crate::schema::Structural, object: &Value, before: &Value) -> Vec<Problem> {
+    let (Some(schema), Some(status)) = (schema.properties.get("status"), object.get("status")) else {
+        return Vec::new();
+    };
+    let mut out = validate::validate(status, before.get("status"), schema, "");
+    for problem in &mut out {
+        problem.field =
+            if problem.field == "<nil>" { "status".to_owned() } else { format!("status.{}", problem.field) };
+    }
+    out
+}
+
+/// The scale subresource promises numbers.
+fn scale_problems(version: &Version, object: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let Some(scale) = &version.scale else { return out };
+    for path in [&scale.spec, &scale.status] {
+        let pointer = path.replace('.', "/");
+        let go_type = match object.pointer(&pointer) {
+            None => continue,
+            Some(Value::Number(n)) if n.is_i64() => {
+                if let Some(n) = n.as_i64().filter(|n| *n < 0) {
+                    out.push(Problem::invalid(path, &Value::from(n), "should be a non-negative integer"));
+                }
+                continue;
+            }
+            Some(Value::Null) => "<nil>",
+            Some(Value::Bool(_)) => "bool",
+            Some(Value::Number(_)) => "float64",
+            Some(Value::String(_)) => "string",
+            Some(Value::Array(_)) => "[]interface {}",
+            Some(Value::Object(_)) => "map[string]interface {}",
+        };
+        let found = object
+            .pointer(&pointer)
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .unwrap_or_default();
+        out.push(Problem::invalid(
+            path,
+            &Value::from(0),
+            &format!("{path} accessor error: {found} is of the type {go_type}, expected int64"),
+        ));
+    }
+    out
+}
+
+/// Quantities in a configuration are compared in their canonical form.
+fn canonical_quantities(target: &Target, config: &mut Value) {
+    if target.resource.custom {
+        return;
+    }
+    quantities(config, &target.version().ty);
+}
+
+fn quantities(value: &mut Value, ty: &crate::typed::Type) {
+    use crate::typed::{Scalar, Shape};
+    match (&ty.shape, &mut *value) {
+        (Shape::Scalar(Scalar::Quantity), value) => crate::quantity::canonicalise(value),
+        (Shape::Struct { .. } | Shape::Map(_), Value::Object(map)) => {
+            for (key, entry) in map {
+                if let Some(ty) = ty.entry(key) {
+                    quantities(entry, ty);
+                }
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(items)) => {
+            for one in items {
+                quantities(one, item);
+            }
+        }
+        _ => {}
+    }
+}
