@@ -1,0 +1,142 @@
+//! Where two transcripts differ, and which differences are accepted.
+
+use serde_json::Value;
+
+use super::normal::Transcript;
+use super::sequence::{Sequence, Step};
+use super::side::Answer;
+
+/// A difference that stays, and why.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Name, for the count of uses.
+    pub name: &'static str,
+    /// Why it may stay.
+    pub reason: &'static str,
+    /// Makes the simulator's answer like the real one where the difference is this one.
+    pub forgive: fn(&Step, &Answer, &mut Answer),
+}
+
+/// The differences that stay. Each has to be met in a whole run, or it is to be removed.
+pub static ACCEPTED: &[Accepted] = &[];
+
+/// The first difference of a sequence.
+#[derive(Debug)]
+pub struct Difference {
+    /// Index of the request, or `None` for a watch.
+    pub step: Option<usize>,
+    /// What differs.
+    pub what: String,
+}
+
+/// Finds the first difference. Also tells which accepted differences were met, by index.
+pub fn first(sequence: &Sequence, real: &Transcript, simulated: &Transcript) -> (Option<Difference>, Vec<usize>) {
+    let mut met = Vec::new();
+    for (i, ((step, real), simulated)) in sequence.steps.iter().zip(&real.answers).zip(&simulated.answers).enumerate() {
+        let mut forgiven = simulated.clone();
+        for (n, accepted) in ACCEPTED.iter().enumerate() {
+            if forgiven == *real {
+                break;
+            }
+            let before = forgiven.clone();
+            (accepted.forgive)(step, real, &mut forgiven);
+            if forgiven != before {
+                met.push(n);
+            }
+        }
+        if let Some(what) = between_answers(step, real, &forgiven) {
+            return (Some(Difference { step: Some(i), what }), met);
+        }
+    }
+    for (real, simulated) in real.watches.iter().zip(&simulated.watches) {
+        let events = |events: &[Value]| -> Vec<String> {
+            events.iter().map(|event| format!("{} {}", event["type"].as_str().unwrap_or_default(), event["object"]["metadata"]["name"].as_str().unwrap_or_default())).collect()
+        };
+        let what = if events(real) == events(simulated) {
+            let pairs = real.iter().zip(simulated).enumerate();
+            pairs.filter_map(|(i, (real, simulated))| between(real, simulated, &format!("event {i} ({}) ", real["type"]))).next()
+        } else {
+            Some(format!("events: real {:?}, simulated {:?}", events(real), events(simulated)))
+        };
+        if let Some(what) = what {
+            return (Some(Difference { step: None, what }), met);
+        }
+    }
+    (None, met)
+}
+
+fn between_answers(step: &Step, real: &Answer, simulated: &Answer) -> Option<String> {
+    let text = |answer: &Answer| match answer.body["message"].as_str() {
+        Some(message) if answer.code >= 300 => format!("{} {message}", answer.code),
+        _ => answer.code.to_string(),
+    };
+    if real.code != simulated.code {
+        return Some(format!("code: real {}, simulated {}", text(real), text(simulated)));
+    }
+    if real.code >= 300 {
+        let what = between(&told(step, real), &told(step, simulated), "");
+        return what.map(|what| format!("{what}\n    real {}\n    simulated {}", text(real), text(simulated)));
+    }
+    if let Some(what) = between(&real.body, &simulated.body, "") {
+        return Some(what);
+    }
+    (real.warnings != simulated.warnings).then(|| format!("warnings: real {:?}, simulated {:?}", real.warnings, simulated.warnings))
+}
+
+/// What clients go by when a request fails: reason, details and causes; the text where people and
+/// programs read it.
+fn told(step: &Step, answer: &Answer) -> Value {
+    let mut body = answer.body.clone();
+    let message = body["message"].as_str().unwrap_or_default();
+    let is_custom = ["/apis/argoproj.io/", "/apis/sluice.example/"].iter().any(|path| step.path.starts_with(path));
+    let is_read = matches!(body["reason"].as_str(), Some("NotFound" | "AlreadyExists" | "Conflict"))
+        || (is_custom && body["reason"] == "Invalid" && !message.starts_with(" \"\" is invalid: patch:"))
+        || message.contains("strict decoding error: ") && !message.starts_with(" \"\" is invalid: patch:");
+    if is_read {
+        return body;
+    }
+    if let Some(body) = body.as_object_mut() {
+        body.remove("message");
+    }
+    if let Some(causes) = body.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
+        for cause in &mut *causes {
+            if let Some(cause) = cause.as_object_mut() {
+                cause.remove("message");
+            }
+        }
+        causes.sort_by_cached_key(ToString::to_string);
+        causes.dedup();
+    }
+    body
+}
+
+/// The first place at which two values differ.
+fn between(real: &Value, simulated: &Value, path: &str) -> Option<String> {
+    match (real, simulated) {
+        (Value::Object(one), Value::Object(other)) => {
+            for (key, value) in one {
+                let path = format!("{path}.{key}");
+                match other.get(key) {
+                    Some(second) => {
+                        if let Some(what) = between(value, second, &path) {
+                            return Some(what);
+                        }
+                    }
+                    None => return Some(format!("{path}: real {value}, simulated has none")),
+                }
+            }
+            let more = other.iter().find(|(key, _)| !one.contains_key(*key));
+            more.map(|(key, value)| format!("{path}.{key}: real has none, simulated {value}"))
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            let pairs = one.iter().zip(other).enumerate();
+            for (i, (value, second)) in pairs {
+                if let Some(what) = between(value, second, &format!("{path}[{i}]")) {
+                    return Some(what);
+                }
+            }
+            (one.len() != other.len()).then(|| format!("{path}: real has {} items, simulated {}: real {real}, simulated {simulated}", one.len(), other.len()))
+        }
+        _ => (real != simulated).then(|| format!("{path}: real {real}, simulated {simulated}")),
+    }
+}

@@ -1,0 +1,8 @@
+//! What the tests that span crates share.
+
+pub mod cluster;
+pub mod conformance;
+pub mod invariants;
+pub mod seeds;
+pub mod simulation;
+pub mod takeover;

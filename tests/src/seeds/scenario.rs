@@ -1,0 +1,291 @@
+//! What happens in one seed: the Rollout that it begins with, and who does what when.
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+/// All that a seed determines.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The seed.
+    pub seed: u64,
+    /// The Rollout to begin with.
+    pub rollout: Value,
+    /// The Services that it names, by name.
+    pub services: Vec<&'static str>,
+    /// Two controllers with a lease instead of one without.
+    pub has_lease: bool,
+    /// From the start of a container to its readiness, in ms; up to twice as much.
+    pub ready_ms: i64,
+    /// What happens, after how many ms since what happened before.
+    pub events: Vec<(u64, Event)>,
+    /// How it ends.
+    pub finale: Finale,
+}
+
+/// What is done once everything is whole again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finale {
+    /// Nothing: what is there has to come to rest.
+    Rest,
+    /// A good image, and nothing more.
+    GoodImage,
+    /// A good image that a person promotes in full.
+    Promoted,
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A new image, whose tag says how it behaves.
+    Image(String),
+    /// An image that was applied before, counted back.
+    OldImage(usize),
+    /// `spec.replicas`.
+    Scale(i64),
+    /// Image and replicas in one write.
+    ImageAndScale(String, i64),
+    /// `spec.paused`.
+    SpecPaused(bool),
+    /// Pause conditions removed.
+    Resume,
+    /// What `promote` does.
+    Promote,
+    /// What `promote --full` does.
+    PromoteFull,
+    /// What `abort` does.
+    Abort,
+    /// What `retry` does.
+    Retry,
+    /// What `promote --skip-current-step` does.
+    SkipStep,
+    /// What `promote --skip-all-steps` does.
+    SkipAllSteps,
+    /// Other steps.
+    Steps(Value),
+    /// Another corridor.
+    Bounds(Value, Value),
+    /// An annotation on the Rollout.
+    Annotate(u32),
+    /// Pods vanish.
+    LosePods(usize),
+    /// Somebody sets the size of a ReplicaSet, counted back.
+    ResizeSet(usize, i64),
+    /// A Service is deleted; the flag says for how many ms.
+    LoseService(usize, u64),
+    /// The controller is killed, for so many ms.
+    Kill(u64),
+    /// The controller dies with the k-th write from now on, for so many ms.
+    KillAtWrite(u64, u64),
+    /// The n-th update from now on meets a conflict.
+    Conflict(u64),
+    /// The n-th write from now on fails; the flag says whether it was stored.
+    FailWrite(u64, bool, u8),
+    /// Watches of one kind (all: 0) are late by so many ms, for so many ms.
+    LateWatch(u8, u64, u64),
+    /// Watches deliver nothing for so many ms, and what they should have is lost.
+    MuteWatches(u64),
+    /// Watches end.
+    DropWatches,
+    /// Watches end, and cannot go on where they were.
+    ExpireWatches,
+    /// Lists that allow it are old for so many ms.
+    StaleLists(u64),
+    /// The next requests are throttled.
+    Throttle(u32),
+    /// Requests take a while, for so many ms.
+    Slow(u64),
+    /// The controller is cut off for so many ms.
+    Cut(u64),
+}
+
+const MOODS: [&str; 10] = ["good", "good", "good", "good", "slow", "bad", "unready", "flap", "pending", "dies-20s"];
+
+const WEIGHTS: [i64; 10] = [0, 10, 20, 25, 33, 50, 60, 75, 90, 100];
+
+impl Scenario {
+    /// What `seed` stands for.
+    pub fn new(seed: u64) -> Scenario {
+        let mut rng = SmallRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51_u64);
+        let rng = &mut rng;
+        let services: Vec<&'static str> =
+            ["web-stable", "web-canary"].into_iter().filter(|_| rng.random_bool(0.35)).collect();
+        let rollout = rollout(rng, &services);
+        let count = rng.random_range(3..=12);
+        let mut tags = 1;
+        let events = (0..count).map(|_| (gap(rng), event(rng, &mut tags, &services))).collect();
+        let finale = match rng.random_range(0..4) {
+            0 | 1 => Finale::Rest,
+            2 => Finale::GoodImage,
+            _ => Finale::Promoted,
+        };
+        Scenario {
+            seed,
+            rollout,
+            services,
+            has_lease: rng.random_bool(0.15),
+            ready_ms: *[0, 300, 1000, 4000].choose(rng).unwrap_or(&1000),
+            events,
+            finale,
+        }
+    }
+
+    /// Whether this Rollout names a Service for a role.
+    pub fn service(name: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": "default", "annotations": {"team": "shop"}, "labels": {"app": "web"}},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        })
+    }
+}
+
+fn rollout(rng: &mut SmallRng, services: &[&str]) -> Value {
+    let (surge, unavailable) = corridor(rng);
+    let mut canary = json!({"maxSurge": surge, "maxUnavailable": unavailable, "steps": steps(rng)});
+    for service in services {
+        let role = if *service == "web-stable" { "stableService" } else { "canaryService" };
+        canary[role] = json!(service);
+    }
+    let tag = if rng.random_bool(0.12) { "0-bad" } else { "0-good" };
+    let mut spec = json!({
+        "replicas": rng.random_range(0..=8),
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}, "annotations": {"example.com/note": "kept"}},
+            "spec": {"containers": [{"name": "app", "image": image(tag), "resources": {}}]},
+        },
+        "strategy": {"canary": canary},
+    });
+    if rng.random_bool(0.4) {
+        spec["progressDeadlineSeconds"] = json!(rng.random_range(20..120));
+        spec["progressDeadlineAbort"] = json!(rng.random_bool(0.5));
+    }
+    if rng.random_bool(0.4) {
+        spec["revisionHistoryLimit"] = json!(rng.random_range(0..3));
+    }
+    if rng.random_bool(0.15) {
+        spec["minReadySeconds"] = json!(rng.random_range(1..8));
+    }
+    json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout",
+        "metadata": {"name": "web", "namespace": "default", "annotations": {"example.com/owner": "shop"}},
+        "spec": spec,
+    })
+}
+
+/// The image of a tag.
+pub fn image(tag: &str) -> String {
+    format!("registry.example/web:{tag}")
+}
+
+fn corridor(rng: &mut SmallRng) -> (Value, Value) {
+    let values = [json!(0), json!(1), json!(1), json!(2), json!("25%"), json!("50%"), json!("10%"), json!(9)];
+    let pick = |rng: &mut SmallRng| values.choose(rng).cloned().unwrap_or_default();
+    loop {
+        let (surge, unavailable) = (pick(rng), pick(rng));
+        // Both 0 is invalid.
+        if surge != json!(0) || unavailable != json!(0) {
+            return (surge, unavailable);
+        }
+    }
+}
+
+fn steps(rng: &mut SmallRng) -> Value {
+    let count = rng.random_range(0..=5);
+    let step = |rng: &mut SmallRng| match rng.random_range(0..10) {
+        0..=5 => json!({"setWeight": WEIGHTS.choose(rng)}),
+        6..=7 => json!({"pause": {}}),
+        _ => json!({"pause": {"duration": rng.random_range(1..40)}}),
+    };
+    (0..count).map(|_| step(rng)).collect()
+}
+
+/// How long after the event before, in ms.
+fn gap(rng: &mut SmallRng) -> u64 {
+    match rng.random_range(0..10) {
+        0 => 0,
+        1 => rng.random_range(1..30),
+        2..=3 => rng.random_range(30..2_000),
+        4..=6 => rng.random_range(2_000..12_000),
+        7..=8 => rng.random_range(10_000..50_000),
+        _ => rng.random_range(50_000..150_000),
+    }
+}
+
+fn span(rng: &mut SmallRng) -> u64 {
+    match rng.random_range(0..4) {
+        0 => rng.random_range(1..500),
+        1 | 2 => rng.random_range(500..8_000),
+        _ => rng.random_range(8_000..40_000),
+    }
+}
+
+fn tag(rng: &mut SmallRng, tags: &mut u32) -> String {
+    *tags += 1;
+    format!("{tags}-{}", MOODS.choose(rng).unwrap_or(&"good"))
+}
+
+fn event(rng: &mut SmallRng, tags: &mut u32, services: &[&str]) -> Event {
+    match rng.random_range(0..100) {
+        0..=21 => Event::Image(tag(rng, tags)),
+        22..=27 => Event::OldImage(rng.random_range(1..4)),
+        28..=35 => Event::Scale(if rng.random_bool(0.25) { 0 } else { rng.random_range(1..=10) }),
+        36..=37 => Event::ImageAndScale(tag(rng, tags), rng.random_range(0..=8)),
+        38..=40 => Event::SpecPaused(rng.random_bool(0.5)),
+        41..=42 => Event::Resume,
+        43..=46 => Event::Promote,
+        47..=49 => Event::PromoteFull,
+        50..=55 => Event::Abort,
+        56..=59 => Event::Retry,
+        60..=61 => Event::SkipStep,
+        62 => Event::SkipAllSteps,
+        63..=64 => Event::Steps(steps(rng)),
+        65 => {
+            let (surge, unavailable) = corridor(rng);
+            Event::Bounds(surge, unavailable)
+        }
+        66..=67 => Event::Annotate(rng.random_range(0..3)),
+        68..=71 => Event::LosePods(rng.random_range(1..5)),
+        72..=74 => Event::ResizeSet(rng.random_range(0..2), rng.random_range(0..9)),
+        75..=76 if !services.is_empty() => Event::LoseService(rng.random_range(0..services.len()), span(rng)),
+        75..=79 => Event::Kill(span(rng)),
+        80..=84 => Event::KillAtWrite(rng.random_range(1..8), span(rng)),
+        85..=86 => Event::Conflict(rng.random_range(1..5)),
+        87..=90 => Event::FailWrite(rng.random_range(1..6), rng.random_bool(0.5), rng.random_range(0..4)),
+        91..=93 => Event::LateWatch(rng.random_range(0..4), rng.random_range(50..9_000), rng.random_range(5_000..40_000)),
+        94 => Event::MuteWatches(span(rng)),
+        95 => Event::DropWatches,
+        96 => Event::ExpireWatches,
+        97 => match rng.random_range(0..2) {
+            0 => Event::StaleLists(span(rng)),
+            _ => Event::Throttle(rng.random_range(1..6)),
+        },
+        98 => Event::Slow(span(rng)),
+        _ => Event::Cut(span(rng)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_comes_up() {
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..400 {
+            for (_, event) in Scenario::new(seed).events {
+                let name = format!("{event:?}");
+                seen.insert(name.split('(').next().unwrap_or_default().to_owned());
+            }
+        }
+        assert_eq!(seen.len(), 30, "{seen:?}");
+    }
+
+    #[test]
+    fn a_seed_says_the_same_twice() {
+        assert_eq!(format!("{:?}", Scenario::new(7)), format!("{:?}", Scenario::new(7)));
+        assert_ne!(format!("{:?}", Scenario::new(7)), format!("{:?}", Scenario::new(8)));
+    }
+}

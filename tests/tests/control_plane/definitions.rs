@@ -1,0 +1,24 @@
+//! The definitions as they are shipped are accepted, and can be applied again.
+
+use anyhow::{Result, ensure};
+
+use crate::harness::{cluster, kubectl};
+
+#[tokio::test]
+async fn the_definitions_are_applied_by_plain_kubectl() -> Result<()> {
+    // Applied once, client-side and without a flag, when the cluster was set up.
+    let cluster = cluster().await?;
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
+    let said = kubectl(cluster, ["apply", "--filename", folder]).await?;
+    let unchanged = said.lines().filter(|line| line.ends_with(" unchanged")).count();
+    ensure!(unchanged == 5 && said.lines().count() == 5, "{said}");
+    let names = kubectl(cluster, ["get", "crds", "--output=name"]).await?;
+    for name in ["rollouts", "analysisruns", "analysistemplates", "clusteranalysistemplates", "experiments"] {
+        ensure!(names.contains(&format!("/{name}.argoproj.io")), "{names}");
+    }
+    let shown = kubectl(cluster, ["api-resources", "--api-group=argoproj.io", "--no-headers"]).await?;
+    ensure!(shown.lines().any(|line| line.starts_with("rollouts") && line.contains(" ro ")), "{shown}");
+    let explained = kubectl(cluster, ["explain", "rollout.spec.strategy.canary.steps.setWeight"]).await?;
+    ensure!(explained.contains("<integer>"), "{explained}");
+    Ok(())
+}

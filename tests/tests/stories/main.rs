@@ -1,0 +1,3 @@
+//! Stories on the simulated cluster: the real controller, virtual time.
+
+mod canary;

@@ -1,0 +1,96 @@
+//! Starting up on what Argo Rollouts left changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde_json::Value;
+use sluice_controller::Options;
+use sluice_tests::takeover::{differences, names, simulated, state, times};
+
+/// Situations that are carried on with. At rest, paused or aborted, none of them costs a write.
+const CARRIED_OUT: &[&str] = &[
+    "canary-basic.1-healthy",
+    "canary-basic.2-paused-at-20",
+    "canary-basic.3-timed-pause-at-60",
+    "canary-basic.4-third-revision-paused",
+    "canary-basic.5-aborted",
+    "canary-basic.6-rolled-back-to-first",
+    "canary-no-steps.1-fourth-revision",
+    "invalid-spec.1-weight-120",
+    "scaled-to-zero.1-updated-while-asleep",
+];
+
+/// Situations with something in them that is not carried out yet. They are left alone altogether, and move
+/// to the other table when that changes.
+const PENDING: &[(&str, &str)] = &[
+    ("blue-green.1-healthy", "blueGreen"),
+    ("blue-green.2-awaiting-promotion", "blueGreen"),
+    ("blue-green.3-promoted-old-within-delay", "blueGreen"),
+    ("blue-green.4-aborted", "blueGreen"),
+    ("canary-alb-pingpong.1-paused-at-10", "trafficRouting.alb"),
+    ("canary-alb-pingpong.2-promoted", "trafficRouting.alb"),
+    ("canary-analysis.1-paused-background-running", "analysis"),
+    ("canary-analysis.2-experiment-running", "analysis, experiments"),
+    ("canary-analysis.3-aborted-in-experiment", "analysis, experiments"),
+    ("canary-istio-header.1-header-route", "trafficRouting.istio"),
+    ("canary-istio-header.2-paused-at-20", "trafficRouting.istio"),
+    ("canary-istio-header.3-aborted-within-delay", "trafficRouting.istio"),
+    ("canary-istio-subsets-dss.1-paused-at-40", "trafficRouting.istio"),
+    ("canary-istio-subsets-dss.2-paused-at-80", "trafficRouting.istio"),
+    ("canary-istio-subsets-dss.3-promoted-full", "trafficRouting.istio"),
+    ("canary-nginx.1-paused-at-5", "trafficRouting.nginx"),
+    ("canary-nginx.2-promoted-old-within-delay", "trafficRouting.nginx"),
+    ("workload-ref.1-healthy", "workloadRef"),
+    ("workload-ref.2-paused-at-25", "workloadRef"),
+];
+
+/// How long it is watched. Longer than every settle and grace time, shorter than the pauses.
+const SECONDS: u64 = 120;
+
+#[test]
+fn every_situation_is_in_one_table() {
+    let mut tables: Vec<&str> = PENDING.iter().map(|(name, _)| *name).chain(CARRIED_OUT.iter().copied()).collect();
+    tables.sort_unstable();
+    let expected: Vec<String> = names().into_iter().collect();
+    assert_eq!(tables, expected);
+    let described: BTreeSet<String> = times().into_keys().collect();
+    assert_eq!(described, names(), "the README describes them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_carried_out_is_taken_over_without_a_write() {
+    check_untouched(CARRIED_OUT.iter().copied()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_carried_out_is_left_alone() {
+    check_untouched(PENDING.iter().map(|(name, _)| *name)).await;
+}
+
+async fn check_untouched(names: impl Iterator<Item = &'static str>) {
+    let mut touched = BTreeMap::new();
+    for name in names {
+        let mut simulation = simulated(name).await;
+        let before = state(&simulation);
+        simulation.cluster.clear_audit();
+        simulation.start_controller(Options::default());
+        simulation.pass(SECONDS).await;
+        let looks = simulation.handle().map(|handle| handle.reconciler.counts.looks.load(Relaxed));
+        assert!(looks > Some(0), "{name}: the controller never looked");
+        let found = [simulation.writes(), changes(&before, &state(&simulation))].concat();
+        if !found.is_empty() {
+            touched.insert(name, found);
+        }
+    }
+    assert!(touched.is_empty(), "{touched:#?}");
+}
+
+fn changes(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Vec<String> {
+    let all: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    all.into_iter()
+        .flat_map(|name| {
+            let of = |state: &BTreeMap<String, Value>| state.get(name).cloned().unwrap_or_default();
+            differences(&of(before), &of(after)).into_iter().map(move |difference| format!("{name} {difference}"))
+        })
+        .collect()
+}

@@ -1,0 +1,162 @@
+//! What we write can be gone on with by Argo Rollouts: it is what Argo Rollouts would have written.
+//!
+//! The sequence by which the `canary-basic` fixtures were made is played by our controller, and at every
+//! captured moment our objects are compared with those that Argo Rollouts wrote.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sluice_controller::Options;
+use sluice_tests::simulation::{Simulation, revision};
+use sluice_tests::takeover::{HASH, ROLLOUT, Situation, differences, simulation};
+
+/// A full canary of ours, for whoever wants to see what it leaves.
+const GOLDEN: &str = include_str!("full_canary.json");
+
+/// The manifest that was applied.
+fn manifest() -> Value {
+    let mut situation = Situation::load("canary-basic.1-healthy");
+    let annotation = &situation.rollout()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    let mut manifest: Value = serde_json::from_str(annotation.as_str().expect("it was applied")).expect("JSON");
+    manifest["metadata"] = json!({"name": ROLLOUT, "annotations": {}});
+    manifest
+}
+
+/// Status and ReplicaSets in a form that can be compared: versions by the order of their creation, times
+/// as such, conditions by type.
+fn comparable(rollout: &Value, mut sets: Vec<Value>) -> Value {
+    sets.sort_by_key(|set| {
+        let image = &set["spec"]["template"]["spec"]["containers"][0]["image"];
+        (revision_at_creation(set), image.as_str().unwrap_or_default().to_owned())
+    });
+    let hashes: Vec<String> = sets.iter().map(|set| set["metadata"]["labels"][HASH].as_str().expect("a hash").to_owned()).collect();
+    let mut status = rollout["status"].clone();
+    let conditions = status["conditions"].as_array().expect("conditions").clone();
+    status["conditions"] = conditions.into_iter().map(|c| (c["type"].as_str().expect("a type").to_owned(), c)).collect();
+    for set in &mut sets {
+        let metadata = set["metadata"].as_object_mut().expect("metadata");
+        // Numbers and times that the API server gives.
+        for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "namespace"] {
+            metadata.remove(field);
+        }
+        set["metadata"]["ownerReferences"][0]["uid"] = "uid of the Rollout".into();
+        set["status"].as_object_mut().expect("a status").remove("observedGeneration");
+    }
+    let annotation = rollout["metadata"]["annotations"]["rollout.argoproj.io/revision"].clone();
+    let mut all = json!({"revision": annotation, "status": status, "sets": sets});
+    if let Some(generation) = all["status"].get("observedGeneration") {
+        assert_eq!(generation.as_str(), Some(rollout["metadata"]["generation"].to_string().as_str()), "a decimal string");
+    }
+    let mut text = all.take().to_string();
+    for (index, hash) in hashes.iter().enumerate() {
+        text = text.replace(hash.as_str(), &format!("hash-{index}"));
+    }
+    let mut all = serde_json::from_str(&text).expect("JSON as before");
+    without_times(&mut all);
+    all
+}
+
+/// The first revision that a ReplicaSet was.
+fn revision_at_creation(set: &Value) -> i64 {
+    let history = set["metadata"]["annotations"]["rollout.argoproj.io/revision-history"].as_str();
+    let first = history.and_then(|history| history.split(',').next()?.parse().ok());
+    first.unwrap_or_else(|| revision(set))
+}
+
+fn without_times(value: &mut Value) {
+    match value {
+        Value::String(text) if text.parse::<Timestamp>().is_ok() => *text = "a time".into(),
+        Value::Array(list) => list.iter_mut().for_each(without_times),
+        Value::Object(map) => {
+            if let Some(observed) = map.get_mut("observedGeneration") {
+                *observed = "a generation".into();
+            }
+            // How long people took.
+            map.remove("totalManualPauseDurationSeconds");
+            map.values_mut().for_each(without_times);
+        }
+        _ => {}
+    }
+}
+
+fn ours(simulation: &Simulation) -> Value {
+    let sets = simulation.sets(ROLLOUT).iter().map(|set| Value::clone(set)).collect();
+    comparable(&simulation.rollout(ROLLOUT), sets)
+}
+
+fn theirs(name: &str) -> Value {
+    let mut situation = Situation::load(name);
+    let sets = situation.sets().into_iter().cloned().collect();
+    comparable(situation.rollout(), sets)
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_every_stage_we_write_what_argo_rollouts_writes() {
+    let mut simulation = simulation();
+    simulation.start_controller(Options::default());
+    let mut found = BTreeMap::new();
+    let mut compare = |simulation: &Simulation, name: &'static str| {
+        let differences = differences(&theirs(name), &ours(simulation));
+        if !differences.is_empty() {
+            found.insert(name, differences);
+        }
+    };
+    simulation.apply(manifest());
+    simulation.until_phase(ROLLOUT, "Healthy").await;
+    simulation.pass(30).await;
+    compare(&simulation, "canary-basic.1-healthy");
+
+    simulation.image(ROLLOUT, "2");
+    simulation.until_phase(ROLLOUT, "Paused").await;
+    simulation.pass(30).await;
+    compare(&simulation, "canary-basic.2-paused-at-20");
+
+    simulation.patch_status(ROLLOUT, json!({"pauseConditions": null}));
+    simulation.pass(30).await;
+    compare(&simulation, "canary-basic.3-timed-pause-at-60");
+
+    simulation.image(ROLLOUT, "3");
+    simulation.pass(30).await;
+    compare(&simulation, "canary-basic.4-third-revision-paused");
+
+    simulation.patch_status(ROLLOUT, json!({"abort": true}));
+    simulation.pass(30).await;
+    compare(&simulation, "canary-basic.5-aborted");
+
+    simulation.image(ROLLOUT, "1");
+    simulation.pass(30).await;
+    compare(&simulation, "canary-basic.6-rolled-back-to-first");
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_canary_leaves_this() {
+    let mut simulation = simulation();
+    simulation.start_controller(Options::default());
+    simulation.apply(manifest());
+    simulation.until_phase(ROLLOUT, "Healthy").await;
+    simulation.image(ROLLOUT, "2");
+    simulation.until_phase(ROLLOUT, "Paused").await;
+    simulation.patch_status(ROLLOUT, json!({"pauseConditions": null}));
+    simulation.pass(3700).await;
+    assert_eq!(simulation.phase(ROLLOUT), "Healthy");
+    let found = ours(&simulation);
+    let golden: Value = serde_json::from_str(GOLDEN).expect("JSON");
+    // To write it anew: print `found`, and look at what changed.
+    assert_eq!(differences(&golden, &found), Vec::<String>::new(), "{found:#}");
+    for set in simulation.sets(ROLLOUT) {
+        let mut template = set["spec"]["template"].clone();
+        let labels = template["metadata"]["labels"].as_object_mut().expect("labels");
+        let hash = labels.remove(HASH);
+        assert_eq!(hash.as_ref(), set["metadata"]["labels"].get(HASH));
+        assert_eq!(set["metadata"]["name"], format!("web-{}", hash.and_then(|h| h.as_str().map(str::to_owned)).unwrap_or_default()));
+        if revision(&set) == 2 {
+            // As it was sent: what the API server fills in is its own.
+            let mut desired = simulation.rollout(ROLLOUT)["spec"]["template"].clone();
+            desired["spec"]["containers"][0]["image"] = "registry.example/web:2".into();
+            let missing: Vec<_> = differences(&desired, &template).into_iter().filter(|line| !line.contains(": null -> ")).collect();
+            assert_eq!(missing, Vec::<String>::new());
+        }
+    }
+}
