@@ -9,7 +9,8 @@ SLUICE_TEST_RUNGS ?= check simulation cluster
 
 # Shows the main job on a simulated cluster. ARGS=--fast plays it in seconds and says with its exit status whether all went as told.
 demo:
-	$(CARGO) run --quiet --release -p sluice-controller --bin sluice -- demo $(ARGS)
+	$(CARGO) build --workspace --quiet --bin sluice
+	@target/debug/sluice demo $(ARGS)
 
 # All tests, from nothing. Prints what ran and what did not.
 test:
@@ -25,7 +26,8 @@ test-tools:
 
 # Leaves a real control plane running, with a kubeconfig for people.
 cluster: test-tools
-	$(CARGO) run --quiet -p sluice-tests --bin sluice-cluster -- --apply deploy/crds $(ARGS)
+	$(CARGO) build --workspace --quiet --bin sluice-cluster
+	@target/debug/sluice-cluster --apply deploy/crds $(ARGS)
 
 # Writes deploy/crds from the types.
 crds:

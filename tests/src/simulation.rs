@@ -122,7 +122,9 @@ impl Simulation {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         if self.cluster.get(&kind, Some(NAMESPACE), &name).is_some() {
             let patch = Patch::Merge(object);
-            self.cluster.patch(PERSON, &kind, Some(NAMESPACE), &name, None, patch).expect("the change is accepted")
+            self.cluster
+                .patch(PERSON, &kind, Some(NAMESPACE), &name, None, patch)
+                .expect("the change is accepted")
         } else {
             let mut object = object;
             object["metadata"]["namespace"] = NAMESPACE.into();
@@ -158,7 +160,14 @@ impl Simulation {
             .filter(|set| number(set, "/spec/replicas") > 0 || number(set, "/status/replicas") > 0)
             .map(|set| {
                 let revision = revision(set);
-                (revision, format!("{revision}:{}/{}", number(set, "/spec/replicas"), number(set, "/status/availableReplicas")))
+                (
+                    revision,
+                    format!(
+                        "{revision}:{}/{}",
+                        number(set, "/spec/replicas"),
+                        number(set, "/status/availableReplicas")
+                    ),
+                )
             })
             .collect();
         rows.sort();
@@ -168,7 +177,11 @@ impl Simulation {
     /// The ReplicaSets that the Rollout owns.
     pub fn sets(&self, name: &str) -> Vec<Arc<Value>> {
         let sets = self.cluster.list("ReplicaSet", Some(NAMESPACE));
-        sets.into_iter().filter(|set| set.pointer("/metadata/ownerReferences/0/name").and_then(Value::as_str) == Some(name)).collect()
+        sets.into_iter()
+            .filter(|set| {
+                set.pointer("/metadata/ownerReferences/0/name").and_then(Value::as_str) == Some(name)
+            })
+            .collect()
     }
 
     /// Changes the image.
@@ -233,7 +246,8 @@ impl Simulation {
         let own = audit.iter().filter(|r| &*r.identity == CONTROLLER && is_write(r.verb));
         own.filter(|r| r.resource != "events" && r.resource != "leases")
             .map(|r| {
-                let subresource = if r.subresource.is_empty() { String::new() } else { format!("/{}", r.subresource) };
+                let subresource =
+                    if r.subresource.is_empty() { String::new() } else { format!("/{}", r.subresource) };
                 format!("{} {}{subresource} {}", r.verb, r.resource, r.name)
             })
             .collect()

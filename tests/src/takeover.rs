@@ -57,7 +57,8 @@ impl Situation {
     #[track_caller]
     pub fn load(name: &str) -> Situation {
         let path = folder().join(format!("{name}.json"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut list: Value = serde_json::from_str(&text).expect("a list of objects");
         let Value::Array(mut objects) = list["items"].take() else { panic!("{name} has no items") };
         objects.sort_by_key(|object| (object["kind"] != "Rollout", object["kind"] != "Deployment"));
@@ -71,7 +72,10 @@ impl Situation {
         for object in &mut self.objects {
             each_text(object, &mut |text| {
                 // Times are a part of some texts and the whole of others; only whole ones matter.
-                if text.len() >= 20 && text.ends_with('Z') && let Ok(time) = text.parse::<Timestamp>() {
+                if text.len() >= 20
+                    && text.ends_with('Z')
+                    && let Ok(time) = text.parse::<Timestamp>()
+                {
                     *text = format!("{:.0}", time + distance);
                 }
             });
@@ -92,8 +96,10 @@ impl Situation {
     /// versions the hashes that `hash` makes of theirs.
     pub fn renamed(mut self, name: &str, hash: impl Fn(&str) -> String) -> Situation {
         let sets = self.objects.iter().filter(|object| object["kind"] == "ReplicaSet");
-        let hashes: BTreeSet<String> = sets.filter_map(|set| set["metadata"]["labels"][HASH].as_str()).map(str::to_owned).collect();
-        let uids: Vec<String> = self.objects.iter().filter_map(|o| o["metadata"]["uid"].as_str()).map(str::to_owned).collect();
+        let hashes: BTreeSet<String> =
+            sets.filter_map(|set| set["metadata"]["labels"][HASH].as_str()).map(str::to_owned).collect();
+        let uids: Vec<String> =
+            self.objects.iter().filter_map(|o| o["metadata"]["uid"].as_str()).map(str::to_owned).collect();
         let mut text = serde_json::to_string(&self.objects).expect("JSON");
         for old in hashes {
             text = text.replace(&old, &hash(&old));
@@ -110,12 +116,17 @@ impl Situation {
 
     /// The Rollout.
     pub fn rollout(&mut self) -> &mut Value {
-        self.objects.iter_mut().find(|object| object["kind"] == "Rollout").expect("each situation has a Rollout")
+        self.objects
+            .iter_mut()
+            .find(|object| object["kind"] == "Rollout")
+            .expect("each situation has a Rollout")
     }
 
     /// The ReplicaSets of the Rollout.
     pub fn sets(&self) -> Vec<&Value> {
-        let is_ours = |object: &&Value| object["kind"] == "ReplicaSet" && object["metadata"]["labels"].get(HASH).is_some();
+        let is_ours = |object: &&Value| {
+            object["kind"] == "ReplicaSet" && object["metadata"]["labels"].get(HASH).is_some()
+        };
         self.objects.iter().filter(is_ours).collect()
     }
 }
@@ -183,7 +194,8 @@ pub async fn put(simulation: &Simulation, situations: Vec<Situation>) {
 fn is_filled(simulation: &Simulation) -> bool {
     let sets = simulation.cluster.list("ReplicaSet", None);
     let wanted: i64 = sets.iter().map(|set| number(set, "/spec/replicas")).sum();
-    let is_full = |set: &Arc<Value>| number(set, "/status/availableReplicas") == number(set, "/spec/replicas");
+    let is_full =
+        |set: &Arc<Value>| number(set, "/status/availableReplicas") == number(set, "/spec/replicas");
     simulation.cluster.list("Pod", None).len() as i64 == wanted && sets.iter().all(is_full)
 }
 
@@ -192,8 +204,18 @@ fn is_filled(simulation: &Simulation) -> bool {
 pub fn state(simulation: &Simulation) -> BTreeMap<String, Value> {
     let mut state = BTreeMap::new();
     let kinds = [
-        "Rollout", "AnalysisRun", "AnalysisTemplate", "Experiment", "ReplicaSet", "Deployment", "Service", "Ingress",
-        "VirtualService", "DestinationRule", "HorizontalPodAutoscaler", "Pod",
+        "Rollout",
+        "AnalysisRun",
+        "AnalysisTemplate",
+        "Experiment",
+        "ReplicaSet",
+        "Deployment",
+        "Service",
+        "Ingress",
+        "VirtualService",
+        "DestinationRule",
+        "HorizontalPodAutoscaler",
+        "Pod",
     ];
     for kind in kinds {
         for object in simulation.cluster.list(kind, None) {
@@ -202,7 +224,11 @@ pub fn state(simulation: &Simulation) -> BTreeMap<String, Value> {
             for noise in ["resourceVersion", "managedFields"] {
                 metadata.remove(noise);
             }
-            let name = format!("{kind} {}/{}", metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default());
+            let name = format!(
+                "{kind} {}/{}",
+                metadata["namespace"].as_str().unwrap_or_default(),
+                metadata["name"].as_str().unwrap_or_default()
+            );
             state.insert(name, object);
         }
     }
@@ -221,7 +247,12 @@ fn compare(left: &Value, right: &Value, path: &str, found: &mut Vec<String>) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for key in keys {
-                compare(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &format!("{path}/{key}"), found);
+                compare(
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                    &format!("{path}/{key}"),
+                    found,
+                );
             }
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {

@@ -85,7 +85,11 @@ pub enum Refusal {
 
 impl Promotion {
     /// Reads the flags of `promote`; skipping goes before `--full`.
-    pub fn from_flags(full: bool, skip_current_step: bool, skip_all_steps: bool) -> Result<Promotion, Refusal> {
+    pub fn from_flags(
+        full: bool,
+        skip_current_step: bool,
+        skip_all_steps: bool,
+    ) -> Result<Promotion, Refusal> {
         match (skip_current_step, skip_all_steps) {
             (true, true) => Err(Refusal::TwoWaysToSkip),
             (true, false) => Ok(Promotion::SkipCurrentStep),
@@ -238,7 +242,8 @@ mod tests {
 
     /// The writes as lines: where, then the body.
     fn lines(requests: &[PatchRequest]) -> Vec<String> {
-        let line = |request: &PatchRequest| format!("{} {}", request.subresource.unwrap_or("main"), request.body);
+        let line =
+            |request: &PatchRequest| format!("{} {}", request.subresource.unwrap_or("main"), request.body);
         requests.iter().map(line).collect()
     }
 
@@ -259,7 +264,9 @@ mod tests {
         const RESUME: &str = r#"status {"status":{"pauseConditions":null}}"#;
         const UNPAUSE: &str = r#"main {"spec":{"paused":false}}"#;
         const FULL: &str = r#"status {"status":{"promoteFull":true}}"#;
-        let past = |index: i64| format!(r#"status {{"status":{{"pauseConditions":null,"currentStepIndex":{index}}}}}"#);
+        let past = |index: i64| {
+            format!(r#"status {{"status":{{"pauseConditions":null,"currentStepIndex":{index}}}}}"#)
+        };
         let judged = |index: i64| {
             format!(
                 r#"status {{"status":{{"pauseConditions":null,"controllerPause":false,"currentStepIndex":{index}}}}}"#

@@ -62,7 +62,11 @@ pub enum ApiError {
 }
 
 fn refusal(status: &Status) -> String {
-    if status.message.is_empty() { format!("{} ({})", status.reason, status.code) } else { status.message.clone() }
+    if status.message.is_empty() {
+        format!("{} ({})", status.reason, status.code)
+    } else {
+        status.message.clone()
+    }
 }
 
 /// The error and its sources in one line, without saying anything twice.
@@ -145,15 +149,29 @@ impl Api {
     }
 
     /// Replaces one object, all but its status.
-    pub async fn replace(&self, kind: Kind, namespace: &str, name: &str, object: &Value) -> Result<Value, ApiError> {
-        let request = Request::put(object_path(kind, namespace, name)?).header(header::CONTENT_TYPE, "application/json");
+    pub async fn replace(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        object: &Value,
+    ) -> Result<Value, ApiError> {
+        let request = Request::put(object_path(kind, namespace, name)?)
+            .header(header::CONTENT_TYPE, "application/json");
         self.send(request, object.to_string().into_bytes()).await
     }
 
     /// Sends the writes in order and stops at the first that fails.
-    pub async fn patch(&self, kind: Kind, namespace: &str, name: &str, requests: &[PatchRequest]) -> Result<(), ApiError> {
+    pub async fn patch(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        requests: &[PatchRequest],
+    ) -> Result<(), ApiError> {
         for request in requests {
-            let outcome = self.patch_one(kind, namespace, name, request.subresource, request.kind, &request.body).await;
+            let outcome =
+                self.patch_one(kind, namespace, name, request.subresource, request.kind, &request.body).await;
             match (outcome, &request.without_subresource) {
                 (Err(error), Some(body)) if error.is_not_found() => {
                     return self.patch_one(kind, namespace, name, None, PatchKind::Merge, body).await;
@@ -186,12 +204,18 @@ impl Api {
     }
 
     /// Reads all objects of a kind that `selection` lets through, in one namespace or in all.
-    pub async fn list(&self, kind: Kind, namespace: Option<&str>, selection: &ListParams) -> Result<Listed, ApiError> {
+    pub async fn list(
+        &self,
+        kind: Kind,
+        namespace: Option<&str>,
+        selection: &ListParams,
+    ) -> Result<Listed, ApiError> {
         let request = kube::core::Request::new(path(kind, namespace)?).list(selection);
         let request = request.map_err(|error| self.no_answer(kube::Error::BuildRequest(error)))?;
         let (parts, body) = request.into_parts();
         let mut list = self.call(Request::from_parts(parts, body)).await?;
-        let version = list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let version =
+            list.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
         let items = match list.get_mut("items").map(Value::take) {
             Some(Value::Array(items)) => items,
             _ => Vec::new(),
@@ -310,7 +334,11 @@ mod tests {
             (503, "", false, true),
         ] {
             let error = refused(code, name);
-            assert_eq!((error.is_unknown_kind(), error.is_passing()), (unknown_kind, passing), "{code} {name}");
+            assert_eq!(
+                (error.is_unknown_kind(), error.is_passing()),
+                (unknown_kind, passing),
+                "{code} {name}"
+            );
             assert_eq!(error.to_string(), format!("Reason ({code})"));
         }
     }

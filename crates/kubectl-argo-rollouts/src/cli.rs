@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::commands::{abort, list, pause, promote, restart, resume, retry, set_image, status, undo, version};
+use crate::commands::{
+    abort, list, pause, promote, restart, resume, retry, set_image, status, undo, version,
+};
 use crate::error::CommandError;
 use crate::kubeconfig::KubeFlags;
 
@@ -178,9 +180,14 @@ mod tests {
 
     #[test]
     fn truth_values() {
-        for (text, expected) in
-            [("true", Some(true)), ("T", Some(true)), ("0", Some(false)), ("False", Some(false)), ("yes", None), ("", None)]
-        {
+        for (text, expected) in [
+            ("true", Some(true)),
+            ("T", Some(true)),
+            ("0", Some(false)),
+            ("False", Some(false)),
+            ("yes", None),
+            ("", None),
+        ] {
             assert_eq!(go_bool(text).ok(), expected, "{text}");
         }
     }

@@ -61,7 +61,9 @@ impl CommandError {
             CommandError::NoCluster(NoCluster::NotConfigured(_)) => {
                 Some("set KUBECONFIG, or give --kubeconfig or --server")
             }
-            CommandError::NoCluster(NoCluster::NoContext(_)) => Some("kubectl config get-contexts lists the contexts"),
+            CommandError::NoCluster(NoCluster::NoContext(_)) => {
+                Some("kubectl config get-contexts lists the contexts")
+            }
             CommandError::Api(error) if error.is_unknown_kind() => {
                 Some("are the CustomResourceDefinitions of Argo Rollouts installed in this cluster?")
             }

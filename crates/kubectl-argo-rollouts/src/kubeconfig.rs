@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use http::HeaderValue;
 use kube::config::{
-    AuthInfo, Cluster, Context, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError, NamedAuthInfo,
-    NamedCluster, NamedContext,
+    AuthInfo, Cluster, Context, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError,
+    NamedAuthInfo, NamedCluster, NamedContext,
 };
 use kube::{Client, Config};
 use sluice_lang::go_duration;
@@ -185,20 +185,30 @@ fn read(file: Option<&Path>) -> Result<Kubeconfig, KubeconfigError> {
 /// Returns a kubeconfig with one context, in which the flags have had their say; none if nothing names a
 /// server.
 pub fn effective(file: &Kubeconfig, flags: &KubeFlags) -> Result<Option<Kubeconfig>, NoCluster> {
-    let context_name = flags.context.as_ref().or(file.current_context.as_ref()).filter(|name| !name.is_empty());
+    let context_name =
+        flags.context.as_ref().or(file.current_context.as_ref()).filter(|name| !name.is_empty());
     let context = match context_name {
         None => None,
         Some(name) => {
             let named = file.contexts.iter().find(|context| context.name == *name);
-            Some(named.and_then(|named| named.context.clone()).ok_or_else(|| NoCluster::NoContext(name.clone()))?)
+            Some(
+                named
+                    .and_then(|named| named.context.clone())
+                    .ok_or_else(|| NoCluster::NoContext(name.clone()))?,
+            )
         }
     };
-    let of_context = |pick: fn(&Context) -> Option<&String>| context.as_ref().and_then(pick).filter(|n| !n.is_empty());
+    let of_context =
+        |pick: fn(&Context) -> Option<&String>| context.as_ref().and_then(pick).filter(|n| !n.is_empty());
     let cluster = match flags.cluster.as_ref().or(of_context(|context| Some(&context.cluster))) {
         None => None,
         Some(name) => {
             let named = file.clusters.iter().find(|cluster| cluster.name == *name);
-            Some(named.and_then(|named| named.cluster.clone()).ok_or_else(|| NoCluster::NoSuchCluster(name.clone()))?)
+            Some(
+                named
+                    .and_then(|named| named.cluster.clone())
+                    .ok_or_else(|| NoCluster::NoSuchCluster(name.clone()))?,
+            )
         }
     };
     let user = match flags.user.as_ref().or(of_context(|context| context.user.as_ref())) {
@@ -217,10 +227,20 @@ pub fn effective(file: &Kubeconfig, flags: &KubeFlags) -> Result<Option<Kubeconf
 
     const NAME: &str = "effective";
     let namespace = context.and_then(|context| context.namespace);
-    let context = Context { cluster: NAME.into(), user: Some(NAME.into()), namespace, extensions: None, other: file.other.clone() };
+    let context = Context {
+        cluster: NAME.into(),
+        user: Some(NAME.into()),
+        namespace,
+        extensions: None,
+        other: file.other.clone(),
+    };
     Ok(Some(Kubeconfig {
         clusters: vec![NamedCluster { name: NAME.into(), cluster: Some(cluster), ..NamedCluster::default() }],
-        auth_infos: vec![NamedAuthInfo { name: NAME.into(), auth_info: Some(user), ..NamedAuthInfo::default() }],
+        auth_infos: vec![NamedAuthInfo {
+            name: NAME.into(),
+            auth_info: Some(user),
+            ..NamedAuthInfo::default()
+        }],
         contexts: vec![NamedContext { name: NAME.into(), context: Some(context), ..NamedContext::default() }],
         current_context: Some(NAME.into()),
         ..Kubeconfig::default()

@@ -45,7 +45,8 @@ fn not_yet_seen(rollout: &Value) -> Option<&'static str> {
         return Some("waiting for rollout to unpause");
     }
     if has_object(rollout, "/spec/workloadRef") {
-        let generation = annotation(rollout, keys::WORKLOAD_GENERATION).and_then(|text| text.parse::<i64>().ok());
+        let generation =
+            annotation(rollout, keys::WORKLOAD_GENERATION).and_then(|text| text.parse::<i64>().ok());
         let observed = text(rollout, "/status/workloadObservedGeneration").parse::<i64>().ok();
         if let (Some(generation), Some(observed)) = (generation, observed)
             && generation != observed
@@ -173,7 +174,8 @@ mod tests {
             (workload, Some("2"), "", "Healthy", ""),
             (json!({}), Some("2"), "1", "Healthy", ""),
         ] {
-            let mut rollout = json!({"metadata": {"annotations": {}}, "spec": spec, "status": {"phase": "Healthy"}});
+            let mut rollout =
+                json!({"metadata": {"annotations": {}}, "spec": spec, "status": {"phase": "Healthy"}});
             rollout["status"]["workloadObservedGeneration"] = json!(observed);
             if let Some(generation) = generation {
                 rollout["metadata"]["annotations"][keys::WORKLOAD_GENERATION] = json!(generation);
@@ -198,7 +200,8 @@ mod tests {
                     "currentPodHash": "new", "stableRS": "new"},
             })
         };
-        let invalid = json!([{"type": "Progressing", "reason": "x"}, {"type": "InvalidSpec", "message": "bad"}]);
+        let invalid =
+            json!([{"type": "Progressing", "reason": "x"}, {"type": "InvalidSpec", "message": "bad"}]);
         let aborted = json!([{"type": "Progressing", "reason": "RolloutAborted", "message": "m"}]);
         let stuck = json!([{"type": "Progressing", "reason": "ProgressDeadlineExceeded", "message": "m"}]);
         let routed = json!({"canary": {"trafficRouting": {"nginx": {}}}});
@@ -211,7 +214,11 @@ mod tests {
             (vec![("status/conditions", aborted)], "Degraded", "RolloutAborted: m"),
             (vec![("status/conditions", stuck)], "Degraded", "ProgressDeadlineExceeded: m"),
             (vec![("spec/paused", json!(true))], "Paused", "manually paused"),
-            (vec![("status/pauseConditions", json!([{"reason": "BlueGreenPause"}]))], "Paused", "BlueGreenPause"),
+            (
+                vec![("status/pauseConditions", json!([{"reason": "BlueGreenPause"}]))],
+                "Paused",
+                "BlueGreenPause",
+            ),
             (vec![("spec/restartAt", json!(at))], "Progressing", "rollout is restarting"),
             (vec![("spec/restartAt", json!(at)), ("status/restartedAt", json!(at))], "Healthy", ""),
             (vec![("status/updatedReplicas", json!(1))], "Progressing", "more replicas need to be updated"),

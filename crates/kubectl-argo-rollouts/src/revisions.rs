@@ -27,7 +27,8 @@ pub fn find<'a>(rollout: &Value, sets: &'a [Value], revision: i64) -> Result<(i6
         let is_controller = |owner: &Value| owner["controller"] == true && owner["uid"] == uid;
         list(set, "/metadata/ownerReferences").iter().any(is_controller)
     };
-    let mut known: Vec<(i64, &Value)> = sets.iter().filter(is_ours).map(|set| (revision_of(set), set)).collect();
+    let mut known: Vec<(i64, &Value)> =
+        sets.iter().filter(is_ours).map(|set| (revision_of(set), set)).collect();
     if revision == 0 {
         known.sort_by_key(|(revision, _)| std::cmp::Reverse(*revision));
         let name = || text(rollout, "/metadata/name").to_owned();
@@ -159,7 +160,11 @@ mod tests {
         ] {
             let found = find(&rollout, &sets, revision);
             let found = found.map(|(revision, set)| (revision, text(set, "/metadata/name")));
-            assert_eq!(found.map_err(|error| error.to_string()), expected.map_err(str::to_owned), "{revision}");
+            assert_eq!(
+                found.map_err(|error| error.to_string()),
+                expected.map_err(str::to_owned),
+                "{revision}"
+            );
         }
     }
 

@@ -186,9 +186,7 @@ TIMESTAMP             NAMESPACE  NAME                             STRATEGY   STA
 
     #[test]
     fn steps_and_weights_of_a_canary() {
-        let canary = |steps: Value, status: Value| {
-            json!({"spec": {"strategy": {"canary": {"steps": steps}}}, "status": status})
-        };
+        let canary = |steps: Value, status: Value| json!({"spec": {"strategy": {"canary": {"steps": steps}}}, "status": status});
         let routed = |index: i64| {
             let canary = json!({"steps": [{"setWeight": 10}], "trafficRouting": {"maxTrafficWeight": 1000}});
             json!({"spec": {"strategy": {"canary": canary}}, "status": {"currentStepIndex": index}})

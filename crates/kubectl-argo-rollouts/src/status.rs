@@ -25,7 +25,11 @@ pub fn single_line(shown: &Shown) -> String {
 
 /// Returns the line while watching.
 pub fn watch_line(shown: &Shown) -> String {
-    if shown.message.is_empty() { shown.phase.clone() } else { format!("{} - {}", shown.phase, shown.message) }
+    if shown.message.is_empty() {
+        shown.phase.clone()
+    } else {
+        format!("{} - {}", shown.phase, shown.message)
+    }
 }
 
 /// Whether a watch ends here.

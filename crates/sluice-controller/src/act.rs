@@ -121,12 +121,13 @@ impl ActError {
 
     /// How long the API server asked us to wait.
     pub fn retry_after(&self) -> Option<std::time::Duration> {
-        let (ActError::Api { source: kube::Error::Api(status), .. } | ActError::Create { source: kube::Error::Api(status), .. }) =
-            self
+        let (ActError::Api { source: kube::Error::Api(status), .. }
+        | ActError::Create { source: kube::Error::Api(status), .. }) = self
         else {
             return None;
         };
-        let seconds = status.details.as_ref().map(|details| details.retry_after_seconds).filter(|s| *s > 0)?;
+        let seconds =
+            status.details.as_ref().map(|details| details.retry_after_seconds).filter(|s| *s > 0)?;
         Some(std::time::Duration::from_secs(u64::from(seconds)))
     }
 }
@@ -204,10 +205,17 @@ impl Actor<'_> {
         Ok(())
     }
 
-    async fn one(&self, action: &Action, version: &mut String, traces: &mut Vec<Trace>) -> Result<(), ActError> {
+    async fn one(
+        &self,
+        action: &Action,
+        version: &mut String,
+        traces: &mut Vec<Trace>,
+    ) -> Result<(), ActError> {
         match action {
             Action::CreateReplicaSet { name, object } => self.create(name, object, traces).await,
-            Action::AdoptReplicaSet { name, resource_version, .. } => self.adopt(name, resource_version, traces).await,
+            Action::AdoptReplicaSet { name, resource_version, .. } => {
+                self.adopt(name, resource_version, traces).await
+            }
             Action::Scale { name, resource_version, replicas, desired_replicas, clear_deadline } => {
                 let mut annotations = json!({keys::DESIRED_REPLICAS: desired_replicas.to_string()});
                 if *clear_deadline {
@@ -274,7 +282,9 @@ impl Actor<'_> {
                 traces.push(Trace::Wrote(Kind::ReplicaSet, name.into(), written.metadata.resource_version));
                 Ok(())
             }
-            Err(ActError::Api { source: kube::Error::Api(status), .. }) if status.reason == "AlreadyExists" => {
+            Err(ActError::Api { source: kube::Error::Api(status), .. })
+                if status.reason == "AlreadyExists" =>
+            {
                 self.recognise(name, traces).await
             }
             Err(ActError::Api { source, .. }) if is_refusal(&source) => {
@@ -288,7 +298,8 @@ impl Actor<'_> {
     /// Rollout as its owner and means the same.
     async fn recognise(&self, name: &str, traces: &mut Vec<Trace>) -> Result<(), ActError> {
         let namespace = &self.rollout().namespace;
-        let request = Builder::new(Kind::ReplicaSet.path(namespace)).get(name, &kube::api::GetParams::default());
+        let request =
+            Builder::new(Kind::ReplicaSet.path(namespace)).get(name, &kube::api::GetParams::default());
         let found: Value = self.send("get", Kind::ReplicaSet, name, request).await?;
         let wanted = self.rollout().spec.as_ref().ok().map(|spec| spec.template.digest);
         let Ok(owned) = sluice_engine::spec::replica_set(found) else {
@@ -304,7 +315,12 @@ impl Actor<'_> {
 
     /// Adopts an orphan, once a live look has shown that our Rollout still is the one we know: an owner
     /// that is gone would take its ReplicaSets with it.
-    async fn adopt(&self, name: &str, resource_version: &str, traces: &mut Vec<Trace>) -> Result<(), ActError> {
+    async fn adopt(
+        &self,
+        name: &str,
+        resource_version: &str,
+        traces: &mut Vec<Trace>,
+    ) -> Result<(), ActError> {
         #[derive(Clone, Debug, Default, Deserialize)]
         struct Live {
             metadata: LiveMeta,
@@ -316,8 +332,8 @@ impl Actor<'_> {
             deletion_timestamp: Option<String>,
         }
         let rollout = self.rollout();
-        let request =
-            Builder::new(Kind::Rollout.path(&rollout.namespace)).get(&rollout.name, &kube::api::GetParams::default());
+        let request = Builder::new(Kind::Rollout.path(&rollout.namespace))
+            .get(&rollout.name, &kube::api::GetParams::default());
         let live: Live = self.send("get", Kind::Rollout, &rollout.name, request).await?;
         if live.metadata.uid != rollout.uid || live.metadata.deletion_timestamp.is_some() {
             return Err(ActError::Conflict { kind: Kind::Rollout.name(), name: rollout.name.clone() });
@@ -355,7 +371,13 @@ impl Actor<'_> {
         }
     }
 
-    async fn patch(&self, kind: Kind, name: &str, body: Value, traces: &mut Vec<Trace>) -> Result<String, ActError> {
+    async fn patch(
+        &self,
+        kind: Kind,
+        name: &str,
+        body: Value,
+        traces: &mut Vec<Trace>,
+    ) -> Result<String, ActError> {
         let builder = Builder::new(kind.path(&self.rollout().namespace));
         let request = builder.patch(name, &patch_parameters(), &Patch::Merge(body));
         let written: Written = self.send("patch", kind, name, request).await?;
@@ -374,7 +396,9 @@ impl Actor<'_> {
         let builder = Builder::new(Kind::Rollout.path(&rollout.namespace));
         let patch = Patch::Merge(body);
         let request = match subresource {
-            Some(subresource) => builder.patch_subresource(subresource, &rollout.name, &patch_parameters(), &patch),
+            Some(subresource) => {
+                builder.patch_subresource(subresource, &rollout.name, &patch_parameters(), &patch)
+            }
             None => builder.patch(&rollout.name, &patch_parameters(), &patch),
         };
         let written: Written = self.send("patch", Kind::Rollout, &rollout.name, request).await?;
@@ -430,7 +454,9 @@ fn patch_parameters() -> PatchParams {
 }
 
 fn annotations_json(annotations: &BTreeMap<String, Option<String>>) -> Value {
-    let map: Map<String, Value> =
-        annotations.iter().map(|(key, value)| (key.clone(), value.clone().map_or(Value::Null, Value::String))).collect();
+    let map: Map<String, Value> = annotations
+        .iter()
+        .map(|(key, value)| (key.clone(), value.clone().map_or(Value::Null, Value::String)))
+        .collect();
     Value::Object(map)
 }

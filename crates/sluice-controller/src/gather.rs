@@ -46,7 +46,9 @@ pub fn read_service(object: Value) -> Result<Service, String> {
 /// The Services that a Rollout names.
 pub fn service_names(rollout: &Rollout) -> Vec<&String> {
     match rollout.spec.as_ref().map(|spec| &spec.strategy) {
-        Ok(Strategy::Canary(canary)) => [&canary.canary_service, &canary.stable_service].into_iter().flatten().collect(),
+        Ok(Strategy::Canary(canary)) => {
+            [&canary.canary_service, &canary.stable_service].into_iter().flatten().collect()
+        }
         Ok(Strategy::Unsupported(_)) | Err(_) => Vec::new(),
     }
 }

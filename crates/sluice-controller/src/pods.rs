@@ -93,9 +93,10 @@ impl PodWatches {
 
     fn begin(&self, rollout: &ObjectKey, hash: &str) -> (Cache<Pod>, JoinHandle<()>) {
         let cache: Cache<Pod> = Cache::new("Pod");
-        let source = Source::new(self.client.clone(), ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()))
-            .in_namespace(Some(rollout.namespace.to_string()))
-            .labelled(format!("{}={hash}", sluice_api::keys::POD_TEMPLATE_HASH));
+        let source =
+            Source::new(self.client.clone(), ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()))
+                .in_namespace(Some(rollout.namespace.to_string()))
+                .labelled(format!("{}={hash}", sluice_api::keys::POD_TEMPLATE_HASH));
         let (queue, key) = (self.queue.clone(), rollout.clone());
         let feed = cache.clone().feed(source, Ok, move |_| queue.add(key.clone()));
         (cache, tokio::spawn(feed))

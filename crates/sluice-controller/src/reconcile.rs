@@ -120,7 +120,9 @@ impl Reconciler {
     /// What would be looked at and done now, for people who ask why.
     pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
         let rollout = self.rollouts.get(key)?;
-        let world = gather::world(rollout, &self.sets, &self.services, self.pods.troubles(key), self.settings).ok()?;
+        let world =
+            gather::world(rollout, &self.sets, &self.services, self.pods.troubles(key), self.settings)
+                .ok()?;
         let plan = sluice_engine::decide(&world, self.clock.now());
         Some(json!({
             "world": format!("{world:#?}"),
@@ -212,7 +214,9 @@ impl Reconciler {
                     }
                     match live {
                         Some(version) => self.versions.wrote(target, version, now),
-                        None => self.versions.deleted(target, cached.as_deref().unwrap_or("0").to_owned(), now),
+                        None => {
+                            self.versions.deleted(target, cached.as_deref().unwrap_or("0").to_owned(), now)
+                        }
                     }
                     again = Some(now + WATCH_PATIENCE);
                 }
@@ -301,7 +305,9 @@ impl Reconciler {
             ActError::Create { name, source } => {
                 let message = format!("Failed to create new replica set \"{name}\": {source}");
                 self.say(&world.rollout, true, "ReplicaSetCreateError", &message);
-                if let Some(patch) = sluice_engine::status::create_failed(&world.rollout.status, &message, self.clock.now()) {
+                if let Some(patch) =
+                    sluice_engine::status::create_failed(&world.rollout.status, &message, self.clock.now())
+                {
                     self.patch_status(key, world, patch).await;
                 }
                 error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
@@ -319,7 +325,8 @@ impl Reconciler {
             return Outcome::Done(None);
         }
         let body = json!({"metadata": {"resourceVersion": world.rollout.resource_version}, "status": status});
-        let parameters = kube::api::PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
+        let parameters =
+            kube::api::PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
         let request = kube::core::Request::new(Kind::Rollout.path(&key.namespace)).patch_subresource(
             "status",
             &key.name,

@@ -13,8 +13,8 @@ use crate::cache::{Cache, ObjectKey, Source, Versions};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::gather;
+use crate::lease::{self, Leadership, LeaseOptions};
 use crate::metrics::{Metrics, Samples};
-use crate::lease::{self, LeaseOptions, Leadership};
 use crate::pods::PodWatches;
 use crate::queue::{self, Queue};
 use crate::reconcile::{Counts, Pending, Reconciler, WATCH_PATIENCE};
@@ -120,10 +120,20 @@ impl Handle {
             ("Service", reconciler.services.len(), reconciler.services.repairs()),
         ] {
             samples.gauge("sluice_cached_objects", "Objects in a cache", &[("kind", kind)], size as f64);
-            samples.counter("sluice_cache_repairs_total", "Objects that an audit had to repair", &[("kind", kind)], repairs as f64);
+            samples.counter(
+                "sluice_cache_repairs_total",
+                "Objects that an audit had to repair",
+                &[("kind", kind)],
+                repairs as f64,
+            );
         }
         let conflicts = reconciler.counts.conflicts.load(Relaxed) as f64;
-        samples.counter("sluice_conflicts_total", "Looks that ended because something had changed since", &[], conflicts);
+        samples.counter(
+            "sluice_conflicts_total",
+            "Looks that ended because something had changed since",
+            &[],
+            conflicts,
+        );
         if leads > 0.0 {
             reconciler.rollouts.for_each(|key, body| {
                 if let Some(rollout) = body.good() {
@@ -145,14 +155,40 @@ fn sample_rollout(samples: &mut Samples, key: &ObjectKey, rollout: &Rollout) {
         Ok(Strategy::Unsupported("spec.strategy.blueGreen")) => "blueGreen",
         Ok(Strategy::Unsupported(_)) | Err(_) => "none",
     };
-    let info = [("namespace", namespace), ("name", name), ("strategy", strategy), ("traffic_router", ""), ("phase", phase)];
+    let info = [
+        ("namespace", namespace),
+        ("name", name),
+        ("strategy", strategy),
+        ("traffic_router", ""),
+        ("phase", phase),
+    ];
     samples.gauge("rollout_info", "Information about rollout.", &info, 1.0);
     let desired = rollout.spec.as_ref().ok().and_then(|spec| spec.replicas).unwrap_or(1) as f64;
     let (available, updated) = (f64::from(status.available_replicas), f64::from(status.updated_replicas));
-    samples.gauge("rollout_info_replicas_available", "The number of available replicas per rollout.", &object, available);
-    samples.gauge("rollout_info_replicas_unavailable", "The number of unavailable replicas per rollout.", &object, desired - available);
-    samples.gauge("rollout_info_replicas_desired", "The number of desired replicas per rollout.", &object, desired);
-    samples.gauge("rollout_info_replicas_updated", "The number of updated replicas per rollout.", &object, updated);
+    samples.gauge(
+        "rollout_info_replicas_available",
+        "The number of available replicas per rollout.",
+        &object,
+        available,
+    );
+    samples.gauge(
+        "rollout_info_replicas_unavailable",
+        "The number of unavailable replicas per rollout.",
+        &object,
+        desired - available,
+    );
+    samples.gauge(
+        "rollout_info_replicas_desired",
+        "The number of desired replicas per rollout.",
+        &object,
+        desired,
+    );
+    samples.gauge(
+        "rollout_info_replicas_updated",
+        "The number of updated replicas per rollout.",
+        &object,
+        updated,
+    );
 }
 
 impl Controller {
@@ -193,13 +229,15 @@ impl Controller {
 
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let leadership = reconciler.leadership.clone();
-        let election = options.lease.clone().map(|lease| {
-            let mut stopped = stopped.clone();
+        // Ends with this future, so that what is killed does not hold the lease, nor gives it back.
+        let mut election = tokio::task::JoinSet::new();
+        if let Some(lease) = options.lease.clone() {
             let until = async move {
+                let mut stopped = stopped;
                 let _ = stopped.wait_for(|stopped| *stopped).await;
             };
-            tokio::spawn(lease::run(client.clone(), lease, leadership.clone(), clock, until))
-        });
+            election.spawn(lease::run(client.clone(), lease, leadership.clone(), clock, until));
+        }
 
         let work = work(options.workers, &queue, &reconciler, &leadership);
         tokio::select! {
@@ -213,15 +251,18 @@ impl Controller {
         }
         reconciler.pods.clear();
         let _ = stop.send(true);
-        if let Some(election) = election {
-            let _ = election.await;
-        }
+        while election.join_next().await.is_some() {}
         tasks.shutdown().await;
     }
 }
 
 /// Works while leading, over and over.
-async fn work(workers: usize, queue: &Queue<ObjectKey>, reconciler: &Arc<Reconciler>, leadership: &Leadership) {
+async fn work(
+    workers: usize,
+    queue: &Queue<ObjectKey>,
+    reconciler: &Arc<Reconciler>,
+    leadership: &Leadership,
+) {
     loop {
         let mut leads = leadership.subscribe();
         if leads.wait_for(|leads| *leads).await.is_err() {
@@ -230,7 +271,10 @@ async fn work(workers: usize, queue: &Queue<ObjectKey>, reconciler: &Arc<Reconci
         reconciler.rollouts.wait_ready().await;
         reconciler.sets.wait_ready().await;
         reconciler.services.wait_ready().await;
-        tracing::info!("Argo Rollouts controller starting: leading, {} Rollouts known", reconciler.rollouts.len());
+        tracing::info!(
+            "Argo Rollouts controller starting: leading, {} Rollouts known",
+            reconciler.rollouts.len()
+        );
         for key in reconciler.rollouts.keys() {
             queue.add(key);
         }
@@ -263,7 +307,9 @@ fn feeds(
     tasks: &mut tokio::task::JoinSet<()>,
 ) {
     let source = |resource: ApiResource| {
-        let source = Source::new(client.clone(), resource).in_namespace(options.namespace.clone()).seeded(options.seed);
+        let source = Source::new(client.clone(), resource)
+            .in_namespace(options.namespace.clone())
+            .seeded(options.seed);
         match options.audit_period {
             Some(period) => source.audited_every(period),
             None => source,
@@ -275,10 +321,11 @@ fn feeds(
         id => format!("{instance}={id}"),
     };
     let rollout = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
-    let rollouts = Source::optional(client.clone(), vec![ApiResource::from_gvk_with_plural(&rollout, "rollouts")])
-        .in_namespace(options.namespace.clone())
-        .seeded(options.seed)
-        .labelled(selector);
+    let rollouts =
+        Source::optional(client.clone(), vec![ApiResource::from_gvk_with_plural(&rollout, "rollouts")])
+            .in_namespace(options.namespace.clone())
+            .seeded(options.seed)
+            .labelled(selector);
     let rollouts = match options.audit_period {
         Some(period) => rollouts.audited_every(period),
         None => rollouts,
@@ -301,7 +348,8 @@ fn feeds(
     let services = source(ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()));
     let (own, all) = (queue.clone(), reconciler.rollouts.clone());
     tasks.spawn(reconciler.services.clone().feed(services, gather::read_service, move |change| {
-        let is_same = matches!((change.old_object(), change.new_object()), (Some(old), Some(new)) if same(old, new));
+        let is_same =
+            matches!((change.old_object(), change.new_object()), (Some(old), Some(new)) if same(old, new));
         if is_same {
             return;
         }
@@ -313,7 +361,8 @@ fn feeds(
 
 /// Whether nothing that is looked at changed.
 fn same(old: &Service, new: &Service) -> bool {
-    Service { resource_version: String::new(), ..old.clone() } == Service { resource_version: String::new(), ..new.clone() }
+    Service { resource_version: String::new(), ..old.clone() }
+        == Service { resource_version: String::new(), ..new.clone() }
 }
 
 fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Rollout>) {
@@ -322,7 +371,9 @@ fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>,
         Owner::Other => {}
         Owner::Nobody => rollouts.for_each(|key, body| {
             let spec = body.good().and_then(|rollout| rollout.spec.as_ref().ok());
-            if key.namespace == *namespace && spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels)) {
+            if key.namespace == *namespace
+                && spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels))
+            {
                 queue.add(key.clone());
             }
         }),

@@ -29,13 +29,19 @@ pub fn controller(arguments: Vec<OsString>) -> anyhow::Result<()> {
         return Ok(());
     }
     let clock = Clock::system();
-    logging::init(flags.logformat.parse()?, logging::parse_level(&flags.loglevel)?, flags.kloglevel, clock.clone())?;
+    logging::init(
+        flags.logformat.parse()?,
+        logging::parse_level(&flags.loglevel)?,
+        flags.kloglevel,
+        clock.clone(),
+    )?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     // The one provider of cryptography in this process; a second call would find it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().build()?;
     runtime.block_on(run(flags, clock))
 }
 
@@ -112,7 +118,9 @@ fn show(metrics: &Arc<Metrics>, handle: &Handle) {
 /// Completes at the first SIGINT or SIGTERM; at the second the process ends at once.
 async fn signals() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -34,7 +34,10 @@ fn world(revisions: i64) -> World {
     let (rollout, problems) = sluice_api::parse_rollout(object);
     assert!(problems.is_empty(), "{problems:?}");
     let mut rollout = spec::rollout(rollout, None);
-    if let Ok(sluice_engine::world::Spec { strategy: sluice_engine::world::Strategy::Canary(canary), .. }) = &rollout.spec {
+    if let Ok(sluice_engine::world::Spec {
+        strategy: sluice_engine::world::Strategy::Canary(canary), ..
+    }) = &rollout.spec
+    {
         rollout.status.current_step_hash.clone_from(&canary.step_hash);
     }
     let set = |revision: i64| {
@@ -84,7 +87,9 @@ fn decisions(criterion: &mut Criterion) {
     });
     let object = template("1");
     criterion.bench_function("template digest, 20 variables", |bencher| {
-        bencher.iter(|| sluice_engine::template::digest(black_box(&object), &sluice_engine::template::Injected::default()));
+        bencher.iter(|| {
+            sluice_engine::template::digest(black_box(&object), &sluice_engine::template::Injected::default())
+        });
     });
 }
 

@@ -79,7 +79,14 @@ pub fn progressing_reason(status: &RolloutStatus) -> &str {
 
 /// Sets a condition as Argo Rollouts does: an equal status and reason stay untouched, message included;
 /// the time of transition changes only with the status; what is updated moves to the end of the list.
-pub fn set(status: &mut RolloutStatus, kind: &str, value: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
+pub fn set(
+    status: &mut RolloutStatus,
+    kind: &str,
+    value: ConditionStatus,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     if get(status, kind).is_some_and(|old| old.status == value && old.reason == reason) {
         return;
     }
@@ -87,15 +94,31 @@ pub fn set(status: &mut RolloutStatus, kind: &str, value: ConditionStatus, reaso
 }
 
 /// Sets a condition even if only its message changed.
-pub fn set_with_message(status: &mut RolloutStatus, kind: &str, value: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
-    if get(status, kind).is_some_and(|old| old.status == value && old.reason == reason && old.message == message) {
+pub fn set_with_message(
+    status: &mut RolloutStatus,
+    kind: &str,
+    value: ConditionStatus,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
+    if get(status, kind)
+        .is_some_and(|old| old.status == value && old.reason == reason && old.message == message)
+    {
         return;
     }
     put(status, kind, value, reason, message, now);
 }
 
 /// Sets a condition and its time of update in any case.
-pub fn put(status: &mut RolloutStatus, kind: &str, value: ConditionStatus, reason: &str, message: &str, now: Timestamp) {
+pub fn put(
+    status: &mut RolloutStatus,
+    kind: &str,
+    value: ConditionStatus,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     let since = get(status, kind).filter(|old| old.status == value).and_then(|old| old.last_transition_time);
     remove(status, kind);
     status.conditions.push(RolloutCondition {

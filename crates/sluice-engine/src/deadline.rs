@@ -26,7 +26,9 @@ impl Clock {
 /// Reads the clock out of the conditions.
 pub fn clock(status: &RolloutStatus, deadline: SignedDuration) -> Clock {
     let Some(progressing) = conditions::get(status, kind::PROGRESSING) else { return Clock::default() };
-    let Some(since) = progressing.last_update_time.map(sluice_api::Time::timestamp) else { return Clock::default() };
+    let Some(since) = progressing.last_update_time.map(sluice_api::Time::timestamp) else {
+        return Clock::default();
+    };
     match progressing.reason.as_str() {
         reason::ABORTED | reason::PAUSED | reason::NEW_AVAILABLE => Clock::default(),
         // Over is over until there is progress.

@@ -17,7 +17,9 @@ pub fn decide(world: &World, now: Timestamp) -> Plan {
         Ok(spec) => match &spec.strategy {
             Strategy::Unsupported(what) => hold_unsupported(rollout, what),
             Strategy::Canary(canary) => {
-                if let Some(router) = canary.routing.as_ref().and_then(|routing| routing.unsupported.as_deref()) {
+                if let Some(router) =
+                    canary.routing.as_ref().and_then(|routing| routing.unsupported.as_deref())
+                {
                     return hold_unsupported(rollout, router);
                 }
                 if !world.orphans.is_empty() {

@@ -20,12 +20,21 @@ use crate::world::{Canary, ReplicaSet, World};
 pub fn read(world: &World, name: &str, hashes: &[&str], now: Timestamp) -> Option<Destination> {
     let service = world.services.get(name)?;
     let selected = service.selected_hash.as_deref().and_then(|hash| hashes.iter().position(|h| *h == hash));
-    let settles_at = service.selected_since.and_then(|at| at.checked_add(world.settings.settle).ok()).filter(|at| *at > now);
+    let settles_at = service
+        .selected_since
+        .and_then(|at| at.checked_add(world.settings.settle).ok())
+        .filter(|at| *at > now);
     let live = match (selected, settles_at) {
         (Some(version), None) => vec![version],
         _ => (0..hashes.len()).collect(),
     };
-    Some(Destination { name: name.into(), selected, live, settles_at, is_managed: service.managed_by.is_some() })
+    Some(Destination {
+        name: name.into(),
+        selected,
+        live,
+        settles_at,
+        is_managed: service.managed_by.is_some(),
+    })
 }
 
 /// Reads the scale-down deadline of a ReplicaSet. An unreadable one counts as none, so that it is set
@@ -53,7 +62,10 @@ pub fn writes(
             MoveKind::Scale { version, from, to } => {
                 let (Some(set), _, revision) = &versions[*version] else { continue };
                 let verb = if to > from { "up" } else { "down" };
-                let message = format!("Scaled {verb} ReplicaSet {} (revision {revision}) from {from} to {to}", set.name);
+                let message = format!(
+                    "Scaled {verb} ReplicaSet {} (revision {revision}) from {from} to {to}",
+                    set.name
+                );
                 plan.events.push(Event::normal("ScalingReplicaSet", message));
                 Action::Scale {
                     name: set.name.clone(),
@@ -73,15 +85,25 @@ pub fn writes(
             }
             MoveKind::Weight(weight) => Action::Route { weight: *weight },
             MoveKind::SelectStable(version) => {
-                let Some(action) = select(world, canary.stable_service.as_ref(), Some(&versions[*version].1), plan) else { continue };
+                let Some(action) =
+                    select(world, canary.stable_service.as_ref(), Some(&versions[*version].1), plan)
+                else {
+                    continue;
+                };
                 action
             }
             MoveKind::SelectCanary(version) => {
-                let Some(action) = select(world, canary.canary_service.as_ref(), Some(&versions[*version].1), plan) else { continue };
+                let Some(action) =
+                    select(world, canary.canary_service.as_ref(), Some(&versions[*version].1), plan)
+                else {
+                    continue;
+                };
                 action
             }
             MoveKind::WidenStable => {
-                let Some(action) = select(world, canary.stable_service.as_ref(), None, plan) else { continue };
+                let Some(action) = select(world, canary.stable_service.as_ref(), None, plan) else {
+                    continue;
+                };
                 action
             }
         };
@@ -89,7 +111,11 @@ pub fn writes(
     }
 }
 
-fn amend(versions: &[(Option<&ReplicaSet>, String, i64)], version: moves::Version, value: Option<&str>) -> Option<Action> {
+fn amend(
+    versions: &[(Option<&ReplicaSet>, String, i64)],
+    version: moves::Version,
+    value: Option<&str>,
+) -> Option<Action> {
     let set = versions[version].0?;
     let annotations: BTreeMap<String, Option<String>> =
         [(keys::SCALE_DOWN_DEADLINE.to_owned(), value.map(str::to_owned))].into();

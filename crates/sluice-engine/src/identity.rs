@@ -16,7 +16,11 @@ use crate::world::{ReplicaSet, Rollout, Spec};
 
 /// Returns the ReplicaSet whose template means what `spec` wants. Of several, the one that the status
 /// already calls current, then the stable one, then the oldest.
-pub fn find_current<'a>(rollout: &Rollout, spec: &Spec, sets: &'a [Arc<ReplicaSet>]) -> Option<&'a Arc<ReplicaSet>> {
+pub fn find_current<'a>(
+    rollout: &Rollout,
+    spec: &Spec,
+    sets: &'a [Arc<ReplicaSet>],
+) -> Option<&'a Arc<ReplicaSet>> {
     sets.iter().filter(|set| set.template == spec.template.digest && !set.is_deleting).min_by_key(|set| {
         let rank = if rollout.status.current_pod_hash == set.hash {
             0
@@ -36,14 +40,17 @@ pub fn new_hash(rollout: &Rollout, spec: &Spec) -> String {
 
 /// Returns the revision that the current ReplicaSet has to have: above every other one.
 pub fn revision(current: Option<&ReplicaSet>, sets: &[Arc<ReplicaSet>]) -> i64 {
-    let others = sets.iter().filter(|set| current.is_none_or(|c| c.uid != set.uid)).map(|set| set.revision()).max();
+    let others =
+        sets.iter().filter(|set| current.is_none_or(|c| c.uid != set.uid)).map(|set| set.revision()).max();
     let least = others.unwrap_or(0) + 1;
     current.map_or(least, |c| c.revision().max(least))
 }
 
 /// Returns the annotations that a Rollout's ReplicaSets carry on.
 pub fn copied_annotations(rollout: &Rollout) -> impl Iterator<Item = (&String, &String)> {
-    rollout.annotations.iter().filter(|(key, _)| !keys::NOT_COPIED_TO_REPLICA_SETS.contains(&key.as_str()) && !key.starts_with(keys::EXTENSION_PREFIX))
+    rollout.annotations.iter().filter(|(key, _)| {
+        !keys::NOT_COPIED_TO_REPLICA_SETS.contains(&key.as_str()) && !key.starts_with(keys::EXTENSION_PREFIX)
+    })
 }
 
 /// Returns the annotations and `minReadySeconds` that the current ReplicaSet lacks, if any.
@@ -74,7 +81,14 @@ pub fn amendments(
 }
 
 /// Builds the ReplicaSet of a new revision.
-pub fn new_replica_set(rollout: &Rollout, spec: &Spec, hash: &str, revision: i64, size: i64, desired: i64) -> Value {
+pub fn new_replica_set(
+    rollout: &Rollout,
+    spec: &Spec,
+    hash: &str,
+    revision: i64,
+    size: i64,
+    desired: i64,
+) -> Value {
     let mut template = spec.template.json();
     if !template.get("metadata").is_some_and(Value::is_object) {
         template["metadata"] = json!({});
@@ -125,7 +139,8 @@ pub fn owner_reference(rollout: &Rollout) -> Value {
 
 /// Returns the old ReplicaSets beyond the history limit that nothing needs any more, oldest first.
 pub fn surplus<'a>(sets: &'a [Arc<ReplicaSet>], in_use: &[&str], limit: i64) -> Vec<&'a Arc<ReplicaSet>> {
-    let mut old: Vec<_> = sets.iter().filter(|set| !set.is_deleting && !in_use.contains(&set.hash.as_str())).collect();
+    let mut old: Vec<_> =
+        sets.iter().filter(|set| !set.is_deleting && !in_use.contains(&set.hash.as_str())).collect();
     old.sort_by_key(|set| (set.created_at, &set.name));
     let excess = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
     old.truncate(excess);

@@ -9,7 +9,8 @@ pub fn check(world: &World, spec: &Spec, canary: &Canary) -> Option<InvalidSpec>
     let services = [("canaryService", &canary.canary_service), ("stableService", &canary.stable_service)];
     let problem = services.into_iter().find_map(|(field, name)| {
         let name = name.as_ref()?;
-        service(world, spec, name).map(|problem| format!("spec.strategy.canary.{field}: Invalid value: \"{name}\": {problem}"))
+        service(world, spec, name)
+            .map(|problem| format!("spec.strategy.canary.{field}: Invalid value: \"{name}\": {problem}"))
     })?;
     Some(InvalidSpec { message: problem, replicas: spec.replicas })
 }
@@ -24,9 +25,8 @@ fn service(world: &World, spec: &Spec, name: &str) -> Option<String> {
         return Some(format!("Service \"{name}\" is managed by another Rollout"));
     }
     let labels = &spec.template.labels;
-    let mismatch = service
-        .selector
-        .iter()
-        .find(|(key, value)| key.as_str() != keys::POD_TEMPLATE_HASH && labels.get(key.as_str()) != Some(value));
+    let mismatch = service.selector.iter().find(|(key, value)| {
+        key.as_str() != keys::POD_TEMPLATE_HASH && labels.get(key.as_str()) != Some(value)
+    });
     mismatch.map(|(key, _)| format!("Service \"{name}\" has unmatch label \"{key}\" in rollout"))
 }

@@ -65,7 +65,9 @@ pub fn approximate(replicas: i64, weight_percent: i64, surge: i64) -> (i64, i64)
     let mut best: Option<(i64, i64, i64, i64)> = None;
     for (canary, total) in options.into_iter().flatten() {
         let distance = (canary * 100 - weight * total).abs();
-        if best.is_none_or(|(num, den, ..)| i128::from(distance) * i128::from(den) < i128::from(num) * i128::from(total)) {
+        if best.is_none_or(|(num, den, ..)| {
+            i128::from(distance) * i128::from(den) < i128::from(num) * i128::from(total)
+        }) {
             best = Some((distance, total, canary, total - canary));
         }
     }
@@ -76,7 +78,13 @@ pub fn approximate(replicas: i64, weight_percent: i64, surge: i64) -> (i64, i64)
 /// Returns `(new, stable)` sizes of one pass toward `weight_percent`, before the planner's bounds.
 /// `stable` is `None` when there is no stable version apart from the new one; `old` is the sum of all
 /// other versions.
-pub fn step_toward(corridor: Corridor, weight_percent: i64, new: Count, stable: Option<Count>, old: Count) -> (i64, i64) {
+pub fn step_toward(
+    corridor: Corridor,
+    weight_percent: i64,
+    new: Count,
+    stable: Option<Count>,
+    old: Count,
+) -> (i64, i64) {
     let Corridor { replicas, surge, .. } = corridor;
     let (want_new, want_stable) = match stable {
         Some(_) => approximate(replicas, weight_percent, surge),
@@ -100,7 +108,9 @@ pub fn step_toward(corridor: Corridor, weight_percent: i64, new: Count, stable: 
     let floor = corridor.floor();
     let rising = want_new >= new.size;
     // What each side contributes: the side that grows counts its available pods, the other its size.
-    let held = |count: Count, size: i64, by_size: bool| if size < count.available || by_size { size } else { count.available };
+    let held = |count: Count, size: i64, by_size: bool| {
+        if size < count.available || by_size { size } else { count.available }
+    };
     let total = held(new, n, !rising) + held(kept, s, rising);
     if total <= floor || (rising && stable.is_none()) {
         return (n, s);
@@ -147,17 +157,48 @@ mod tests {
     #[test]
     fn approximations() {
         for ((replicas, weight, surge), expected) in [
-            ((0, 50, 1), (0, 0)), ((1, 49, 0), (0, 1)), ((1, 50, 0), (1, 0)), ((1, 99, 0), (1, 0)),
-            ((1, 1, 1), (1, 1)), ((1, 99, 1), (1, 1)), ((1, 100, 1), (1, 0)), ((2, 1, 0), (1, 1)),
-            ((2, 99, 0), (1, 1)), ((2, 1, 1), (1, 2)), ((2, 50, 1), (1, 1)), ((2, 99, 1), (2, 1)),
-            ((3, 10, 0), (1, 2)), ((3, 49, 0), (1, 2)), ((3, 50, 0), (2, 1)), ((3, 10, 1), (1, 3)),
-            ((3, 33, 1), (1, 2)), ((3, 49, 1), (2, 2)), ((3, 50, 1), (2, 2)), ((5, 50, 0), (3, 2)),
-            ((5, 50, 1), (3, 3)), ((4, 60, 0), (2, 2)), ((4, 60, 1), (3, 2)), ((10, 1, 0), (1, 9)),
-            ((10, 14, 0), (1, 9)), ((10, 15, 0), (2, 8)), ((10, 99, 0), (9, 1)), ((10, 1, 1), (1, 10)),
-            ((10, 18, 1), (2, 9)), ((10, 19, 1), (2, 9)), ((10, 20, 1), (2, 8)), ((10, 23, 1), (2, 8)),
-            ((10, 24, 1), (3, 8)), ((10, 25, 1), (3, 8)), ((10, 99, 1), (10, 1)), ((10, 0, 1), (0, 10)),
+            ((0, 50, 1), (0, 0)),
+            ((1, 49, 0), (0, 1)),
+            ((1, 50, 0), (1, 0)),
+            ((1, 99, 0), (1, 0)),
+            ((1, 1, 1), (1, 1)),
+            ((1, 99, 1), (1, 1)),
+            ((1, 100, 1), (1, 0)),
+            ((2, 1, 0), (1, 1)),
+            ((2, 99, 0), (1, 1)),
+            ((2, 1, 1), (1, 2)),
+            ((2, 50, 1), (1, 1)),
+            ((2, 99, 1), (2, 1)),
+            ((3, 10, 0), (1, 2)),
+            ((3, 49, 0), (1, 2)),
+            ((3, 50, 0), (2, 1)),
+            ((3, 10, 1), (1, 3)),
+            ((3, 33, 1), (1, 2)),
+            ((3, 49, 1), (2, 2)),
+            ((3, 50, 1), (2, 2)),
+            ((5, 50, 0), (3, 2)),
+            ((5, 50, 1), (3, 3)),
+            ((4, 60, 0), (2, 2)),
+            ((4, 60, 1), (3, 2)),
+            ((10, 1, 0), (1, 9)),
+            ((10, 14, 0), (1, 9)),
+            ((10, 15, 0), (2, 8)),
+            ((10, 99, 0), (9, 1)),
+            ((10, 1, 1), (1, 10)),
+            ((10, 18, 1), (2, 9)),
+            ((10, 19, 1), (2, 9)),
+            ((10, 20, 1), (2, 8)),
+            ((10, 23, 1), (2, 8)),
+            ((10, 24, 1), (3, 8)),
+            ((10, 25, 1), (3, 8)),
+            ((10, 99, 1), (10, 1)),
+            ((10, 0, 1), (0, 10)),
         ] {
-            assert_eq!(approximate(replicas, weight, surge), expected, "R={replicas} W={weight} surge={surge}");
+            assert_eq!(
+                approximate(replicas, weight, surge),
+                expected,
+                "R={replicas} W={weight} surge={surge}"
+            );
         }
     }
 
@@ -205,7 +246,9 @@ mod tests {
             (10, 10, 0, 1, None, (9, 9), (0, 0), (0, 10)),
             (5, 40, 0, 1, Some((3, 3)), (1, 1), (0, 0), (3, 2)),
         ];
-        for (index, (replicas, weight, surge, unavailable, stable, new, old, expected)) in rows.into_iter().enumerate() {
+        for (index, (replicas, weight, surge, unavailable, stable, new, old, expected)) in
+            rows.into_iter().enumerate()
+        {
             let corridor = Corridor { replicas, surge, unavailable };
             let (n, s) = step_toward(corridor, weight, count(new), stable.map(count), count(old));
             assert_eq!((s, n), expected, "row {}", index + 1);

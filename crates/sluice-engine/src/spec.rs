@@ -37,31 +37,42 @@ pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout 
         generation: metadata.generation.unwrap_or(0),
         resource_version: metadata.resource_version.unwrap_or_default(),
         is_deleting: metadata.deletion_timestamp.is_some(),
-        annotations: metadata.annotations.unwrap_or_default().into_iter().filter(|(key, _)| is_kept(key)).collect(),
+        annotations: metadata
+            .annotations
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(key, _)| is_kept(key))
+            .collect(),
         spec,
         status: object.status.unwrap_or_default(),
     }
 }
 
 fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
-    let invalid = |message: &str| InvalidSpec { message: message.into(), replicas: spec.replicas.map(i64::from) };
+    let invalid =
+        |message: &str| InvalidSpec { message: message.into(), replicas: spec.replicas.map(i64::from) };
     let strategy = match (&spec.workload_ref, &spec.strategy.canary) {
         (Some(_), _) => Strategy::Unsupported("spec.workloadRef"),
-        (None, Some(canary)) => {
-            not_carried_out(canary).map_or_else(|| Strategy::Canary(canary_strategy(canary)), Strategy::Unsupported)
+        (None, Some(canary)) => not_carried_out(canary)
+            .map_or_else(|| Strategy::Canary(canary_strategy(canary)), Strategy::Unsupported),
+        (None, None) if spec.strategy.blue_green.is_some() => {
+            Strategy::Unsupported("spec.strategy.blueGreen")
         }
-        (None, None) if spec.strategy.blue_green.is_some() => Strategy::Unsupported("spec.strategy.blueGreen"),
         (None, None) => Strategy::Unsupported("spec.strategy.rollingUpdate"),
     };
     let template = match (&spec.template, &spec.workload_ref) {
         (Some(template), _) => Template::new(&template.to_value()),
         (None, Some(_)) => Template::new(&Value::Null),
-        (None, None) => return Err(invalid("spec.template: Required value: the Rollout has no pod template")),
+        (None, None) => {
+            return Err(invalid("spec.template: Required value: the Rollout has no pod template"));
+        }
     };
     let selector = match (&spec.selector, &spec.workload_ref) {
         (Some(selector), _) => selector.clone(),
         (None, Some(_)) => sluice_api::LabelSelector::default(),
-        (None, None) => return Err(invalid("spec.selector: Required value: Rollout has missing field '.spec.selector'")),
+        (None, None) => {
+            return Err(invalid("spec.selector: Required value: Rollout has missing field '.spec.selector'"));
+        }
     };
     Ok(Spec {
         replicas: spec.replicas.map(i64::from),
@@ -153,11 +164,13 @@ fn step(step: &CanaryStep) -> Step {
                 IntOrString::Text(text) => pause_duration::parse(text).ok(),
             }),
         ),
-        Some(StepKind::SetCanaryScale(scale)) => Step::SetCanaryScale(match (scale.match_traffic_weight, scale.replicas, scale.weight) {
-            (false, Some(replicas), _) => CanaryScale::Replicas(i64::from(replicas)),
-            (false, None, Some(weight)) => CanaryScale::Weight(i64::from(weight)),
-            _ => CanaryScale::MatchTrafficWeight,
-        }),
+        Some(StepKind::SetCanaryScale(scale)) => {
+            Step::SetCanaryScale(match (scale.match_traffic_weight, scale.replicas, scale.weight) {
+                (false, Some(replicas), _) => CanaryScale::Replicas(i64::from(replicas)),
+                (false, None, Some(weight)) => CanaryScale::Weight(i64::from(weight)),
+                _ => CanaryScale::MatchTrafficWeight,
+            })
+        }
         Some(StepKind::Experiment(_)) => Step::Unsupported("experiment"),
         Some(StepKind::Analysis(_)) => Step::Unsupported("analysis"),
         Some(StepKind::SetHeaderRoute(_)) => Step::Unsupported("setHeaderRoute"),
@@ -266,7 +279,8 @@ fn is_kept(key: &str) -> bool {
 pub fn replica_set(object: Value) -> Result<OwnedSet, serde_json::Error> {
     let wire: WireSet = serde_json::from_value(object)?;
     let mut metadata = wire.metadata;
-    let injected = Injected::from_annotation(metadata.annotations.get(keys::EPHEMERAL_METADATA).map(String::as_str));
+    let injected =
+        Injected::from_annotation(metadata.annotations.get(keys::EPHEMERAL_METADATA).map(String::as_str));
     metadata.annotations.retain(|key, _| is_kept(key));
     let owner = match metadata.owner_references.into_iter().find(|owner| owner.controller) {
         None => Owner::Nobody,

@@ -41,7 +41,12 @@ pub(crate) struct Facts<'a> {
 
 /// Fills in everything that follows from what is there. Returns when the progress deadline has to be
 /// looked at again.
-pub(crate) fn complete(status: &mut RolloutStatus, facts: &Facts, events: &mut Vec<Event>, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn complete(
+    status: &mut RolloutStatus,
+    facts: &Facts,
+    events: &mut Vec<Event>,
+    now: Timestamp,
+) -> Option<Timestamp> {
     count(status, facts);
     pause_conditions(status, facts, now);
     let is_healthy = is_at_goal(status, facts.replicas) && !is_paused(status, facts);
@@ -57,7 +62,9 @@ pub(crate) fn complete(status: &mut RolloutStatus, facts: &Facts, events: &mut V
     replica_failure(status, facts, now);
     completed(status, facts, events, now);
     invalid(status, facts.rollout, facts.problem, now);
-    let shown = facts.wait.filter(|wait| !matches!(wait.reason, WaitReason::Pause | WaitReason::Aborted | WaitReason::Invalid));
+    let shown = facts
+        .wait
+        .filter(|wait| !matches!(wait.reason, WaitReason::Pause | WaitReason::Aborted | WaitReason::Invalid));
     conditions::set_wait(status, shown.map(|wait| (wait, facts.position.as_str())), now);
     phase(status, facts);
     duration(status, facts, now);
@@ -99,8 +106,11 @@ fn pause_conditions(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
     let is_promoted = status.stable_rs == status.current_pod_hash;
     let says_paused = conditions::progressing_reason(status) == reason::PAUSED;
     if paused != says_paused && !is_promoted {
-        let (reason, message) =
-            if paused { (reason::PAUSED, "Rollout is paused") } else { (reason::RESUMED, "Rollout is resumed") };
+        let (reason, message) = if paused {
+            (reason::PAUSED, "Rollout is paused")
+        } else {
+            (reason::RESUMED, "Rollout is resumed")
+        };
         conditions::put(status, kind::PROGRESSING, Unknown, reason, message, now);
     }
     let value = if paused { True } else { False };
@@ -117,7 +127,12 @@ fn healthy(status: &mut RolloutStatus, is_healthy: bool, now: Timestamp) {
     }
 }
 
-fn progressing(status: &mut RolloutStatus, facts: &Facts, is_healthy: bool, now: Timestamp) -> Option<Timestamp> {
+fn progressing(
+    status: &mut RolloutStatus,
+    facts: &Facts,
+    is_healthy: bool,
+    now: Timestamp,
+) -> Option<Timestamp> {
     let name = facts.new_name.as_str();
     if status.abort {
         conditions::set(status, kind::PROGRESSING, False, reason::ABORTED, &facts.abort_message, now);
@@ -136,7 +151,9 @@ fn progressing(status: &mut RolloutStatus, facts: &Facts, is_healthy: bool, now:
         conditions::set_high_water(status, None, now);
         return None;
     }
-    let mark = conditions::high_water(status).filter(|mark| mark.hash == status.current_pod_hash).map_or(0, |mark| mark.pods);
+    let mark = conditions::high_water(status)
+        .filter(|mark| mark.hash == status.current_pod_hash)
+        .map_or(0, |mark| mark.pods);
     let available = facts.new.map_or(0, |set| set.available);
     if available > mark {
         let hash = status.current_pod_hash.clone();
@@ -167,7 +184,9 @@ fn progressing(status: &mut RolloutStatus, facts: &Facts, is_healthy: bool, now:
 fn replica_failure(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
     let sets = facts.new.into_iter().chain(facts.sets.iter().map(Arc::as_ref));
     match sets.into_iter().find_map(|set| set.failure.as_ref()) {
-        Some((value, reason, message)) => conditions::set(status, kind::REPLICA_FAILURE, *value, reason, message, now),
+        Some((value, reason, message)) => {
+            conditions::set(status, kind::REPLICA_FAILURE, *value, reason, message, now)
+        }
         None => conditions::remove(status, kind::REPLICA_FAILURE),
     }
 }
@@ -189,7 +208,14 @@ pub fn invalid(status: &mut RolloutStatus, rollout: &Rollout, problem: Option<&I
     match problem {
         Some(problem) => {
             let message = format!("The Rollout \"{}\" is invalid: {}", rollout.name, problem.message);
-            conditions::set_with_message(status, kind::INVALID_SPEC, True, reason::INVALID_SPEC, &message, now);
+            conditions::set_with_message(
+                status,
+                kind::INVALID_SPEC,
+                True,
+                reason::INVALID_SPEC,
+                &message,
+                now,
+            );
         }
         None => conditions::remove(status, kind::INVALID_SPEC),
     }
@@ -266,7 +292,8 @@ pub fn metric_phase(status: &RolloutStatus) -> &'static str {
 
 /// Starts the clock of an update.
 pub fn start_duration(status: &mut RolloutStatus, now: Timestamp) {
-    status.duration = Some(RolloutDuration { rollout_started_at: Some(Time::new(now)), ..RolloutDuration::default() });
+    status.duration =
+        Some(RolloutDuration { rollout_started_at: Some(Time::new(now)), ..RolloutDuration::default() });
 }
 
 /// Notes how an update ended.

@@ -13,7 +13,9 @@ use crate::decide;
 use crate::moves::Threshold;
 use crate::plan::{Action, Plan};
 use crate::template::{self, Injected};
-use crate::world::{Canary, ReplicaSet, Rollout, Service, Settings, Spec, Step, Strategy, Template, Traffic, World};
+use crate::world::{
+    Canary, ReplicaSet, Rollout, Service, Settings, Spec, Step, Strategy, Template, Traffic, World,
+};
 
 /// A cluster of one Rollout.
 pub(crate) struct Story {
@@ -37,7 +39,9 @@ fn steps(list: &[Value]) -> Vec<Step> {
     list.iter()
         .map(|step| match (step.get("setWeight"), step.get("pause")) {
             (Some(weight), _) => Step::SetWeight(weight.as_i64().expect("a weight")),
-            (_, Some(pause)) => Step::Pause(pause.get("duration").map(|d| SignedDuration::from_secs(d.as_i64().expect("seconds")))),
+            (_, Some(pause)) => Step::Pause(
+                pause.get("duration").map(|d| SignedDuration::from_secs(d.as_i64().expect("seconds"))),
+            ),
             _ => Step::Unsupported("analysis"),
         })
         .collect()
@@ -63,7 +67,10 @@ impl Story {
             replicas: Some(replicas),
             template: Template::new(&template("1")),
             selector: json!({"matchLabels": {"app": "web"}}),
-            label_selector: sluice_api::LabelSelector { match_labels: [("app".into(), "web".into())].into(), ..Default::default() },
+            label_selector: sluice_api::LabelSelector {
+                match_labels: [("app".into(), "web".into())].into(),
+                ..Default::default()
+            },
             selector_text: "app=web".into(),
             min_ready_seconds: 0,
             revision_history_limit: 10,
@@ -141,7 +148,8 @@ impl Story {
 
     /// Sizes of all ReplicaSets with pods, by revision: `1:4/4 2:1/0`.
     pub fn sizes(&self) -> String {
-        let mut sets: Vec<_> = self.world.replica_sets.iter().filter(|s| s.size > 0 || s.existing > 0).collect();
+        let mut sets: Vec<_> =
+            self.world.replica_sets.iter().filter(|s| s.size > 0 || s.existing > 0).collect();
         sets.sort_by_key(|set| set.revision());
         let words: Vec<String> =
             sets.iter().map(|s| format!("{}:{}/{}", s.revision(), s.size, s.available)).collect();
@@ -187,9 +195,10 @@ impl Story {
     pub fn pods(&mut self) -> bool {
         let mut moved = false;
         for set in &mut self.world.replica_sets {
-            let is_broken = self.broken.iter().any(|tag| {
-                set.template == template::digest(&template(tag), &Injected::default())
-            });
+            let is_broken = self
+                .broken
+                .iter()
+                .any(|tag| set.template == template::digest(&template(tag), &Injected::default()));
             let available = if is_broken { 0 } else { set.size };
             if (set.existing, set.available) != (set.size, available) {
                 let set = Arc::make_mut(set);
@@ -205,7 +214,9 @@ impl Story {
 
     fn carry_out(&mut self, action: &Action) {
         self.log.push(match action {
-            Action::CreateReplicaSet { name, object } => format!("create {name} {}", object["spec"]["replicas"]),
+            Action::CreateReplicaSet { name, object } => {
+                format!("create {name} {}", object["spec"]["replicas"])
+            }
             Action::Scale { name, replicas, .. } => format!("scale {name} {replicas}"),
             other => format!("{other:?}"),
         });
@@ -244,18 +255,26 @@ impl Story {
                 service.managed_by = Some("web".into());
                 service.selected_since = Some(now);
             }
-            Action::Route { weight } => self.world.traffic.weight = crate::moves::LiveWeight::settled(*weight),
+            Action::Route { weight } => {
+                self.world.traffic.weight = crate::moves::LiveWeight::settled(*weight)
+            }
         }
     }
 
     fn find(&mut self, name: &str) -> &mut ReplicaSet {
-        let set = self.world.replica_sets.iter_mut().find(|set| set.name == name).expect("a ReplicaSet that exists");
+        let set = self
+            .world
+            .replica_sets
+            .iter_mut()
+            .find(|set| set.name == name)
+            .expect("a ReplicaSet that exists");
         Arc::make_mut(set)
     }
 
     fn create(&mut self, object: &Value) {
         self.sets += 1;
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let annotations: BTreeMap<String, String> =
             serde_json::from_value(object["metadata"]["annotations"].clone()).expect("annotations");
         self.world.replica_sets.push(Arc::new(ReplicaSet {
@@ -522,7 +541,8 @@ fn old_revisions_beyond_the_limit_go() {
 
 #[test]
 fn an_unsupported_step_holds_with_a_reason() {
-    let mut story = Story::new(5, &[json!({"setWeight": 20}), json!({"analysis": {}}), json!({"setWeight": 60})]);
+    let mut story =
+        Story::new(5, &[json!({"setWeight": 20}), json!({"analysis": {}}), json!({"setWeight": 60})]);
     story.settle();
     story.image("2");
     let plan = story.settle();
@@ -548,7 +568,10 @@ fn services_follow_what_can_serve() {
     }
     let second = story.world.rollout.status.current_pod_hash.clone();
     assert_eq!(story.world.services["web-canary"].selected_hash, Some(second));
-    assert_eq!(story.world.services["web"].selected_hash, None, "everybody calls it, so it reaches every version");
+    assert_eq!(
+        story.world.services["web"].selected_hash, None,
+        "everybody calls it, so it reaches every version"
+    );
     assert_eq!(story.phase(), "Paused CanaryPauseStep");
     story.rollout().status.abort = true;
     for _ in 0..3 {
@@ -572,7 +595,10 @@ fn a_stable_service_that_is_narrowed_is_widened_before_stable_shrinks() {
     assert!(story.world.services["web"].selected_hash.is_some(), "at rest it stays as it was found");
     story.image("2");
     let plan = story.look();
-    assert!(plan.writes.iter().any(|w| matches!(&w.action, Action::SelectService { hash: None, .. })), "{plan:?}");
+    assert!(
+        plan.writes.iter().any(|w| matches!(&w.action, Action::SelectService { hash: None, .. })),
+        "{plan:?}"
+    );
     assert_eq!(story.sizes(), "1:5/5 2:1/0");
 }
 
@@ -600,7 +626,10 @@ fn an_orphan_is_adopted_before_anything_else() {
     let set = story.world.replica_sets.remove(0);
     story.world.orphans.push(set);
     let plan = story.look();
-    assert!(matches!(plan.writes.as_slice(), [write] if matches!(write.action, Action::AdoptReplicaSet { .. })), "{plan:?}");
+    assert!(
+        matches!(plan.writes.as_slice(), [write] if matches!(write.action, Action::AdoptReplicaSet { .. })),
+        "{plan:?}"
+    );
     story.settle();
     assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5", "Healthy"));
     assert_eq!(story.world.replica_sets.len(), 1, "nothing was created beside it");

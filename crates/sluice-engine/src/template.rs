@@ -43,7 +43,11 @@ impl Injected {
     pub fn from_annotation(text: Option<&str>) -> Injected {
         let record: Value = text.and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
         let keys_of = |field: &str| {
-            record.get(field).and_then(Value::as_object).map(|m| m.keys().cloned().collect()).unwrap_or_default()
+            record
+                .get(field)
+                .and_then(Value::as_object)
+                .map(|m| m.keys().cloned().collect())
+                .unwrap_or_default()
         };
         Injected { labels: keys_of("labels"), annotations: keys_of("annotations") }
     }
@@ -136,7 +140,10 @@ fn defaults(object: &mut Map<String, Value>, list: &[(&str, Value)]) {
     }
 }
 
-fn each<'a>(object: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = &'a mut Map<String, Value>> {
+fn each<'a>(
+    object: &'a mut Map<String, Value>,
+    key: &str,
+) -> impl Iterator<Item = &'a mut Map<String, Value>> {
     object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
@@ -294,9 +301,12 @@ fn quantity_value(value: &mut Value) {
 
 fn volume(volume: &mut Map<String, Value>) {
     let mode = Value::from(420);
-    for (source, field) in
-        [("configMap", "defaultMode"), ("secret", "defaultMode"), ("downwardAPI", "defaultMode"), ("projected", "defaultMode")]
-    {
+    for (source, field) in [
+        ("configMap", "defaultMode"),
+        ("secret", "defaultMode"),
+        ("downwardAPI", "defaultMode"),
+        ("projected", "defaultMode"),
+    ] {
         if let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) {
             default(source, field, &mode);
             default(source, "optional", &false.into());
@@ -435,7 +445,12 @@ mod tests {
             (container(json!({"imagePullPolicy": "IfNotPresent"})), true),
             (container(json!({"imagePullPolicy": "Always"})), false),
             (container(json!({"resources": {}})), true),
-            (container(json!({"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"})), true),
+            (
+                container(
+                    json!({"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}),
+                ),
+                true,
+            ),
             (container(json!({"terminationMessagePolicy": "FallbackToLogsOnError"})), false),
             (container(json!({"env": []})), true),
             (container(json!({"env": null, "command": []})), true),
@@ -456,7 +471,8 @@ mod tests {
 
     #[test]
     fn quantities_compare_by_value() {
-        let limits = |list: Value| pod(json!({"containers": [{"name": "app", "resources": {"limits": list}}]}));
+        let limits =
+            |list: Value| pod(json!({"containers": [{"name": "app", "resources": {"limits": list}}]}));
         for (left, right, equal) in [
             (json!({"cpu": "1000m"}), json!({"cpu": "1"}), true),
             (json!({"cpu": 1}), json!({"cpu": "1"}), true),

@@ -190,7 +190,10 @@ mod tests {
         let unready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]});
         let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
         for (status, expected) in [
-            (crash.clone(), Some("CrashLoopBackOff: exit code 137 (out of memory), container app of pod web-1")),
+            (
+                crash.clone(),
+                Some("CrashLoopBackOff: exit code 137 (out of memory), container app of pod web-1"),
+            ),
             (again, Some("CrashLoopBackOff: exit code 137 (out of memory), container app of pod web-1")),
             (image.clone(), Some("ImagePullBackOff: no such image, container app of pod web-1")),
             (creating, None),

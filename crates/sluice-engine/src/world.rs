@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use sluice_api::{IntOrString, LabelSelector};
 use sluice_api::rollout::{ConditionStatus, RolloutStatus};
+use sluice_api::{IntOrString, LabelSelector};
 
 use crate::moves::{LiveWeight, Threshold};
 use crate::replicas::Corridor;
@@ -134,8 +134,13 @@ impl Template {
     /// Takes over a template that was read.
     pub fn new(json: &Value) -> Template {
         let labels = json.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
-        Template { text: json.to_string().into(), labels, digest: template::digest(json, &Injected::default()) }
+        let labels =
+            labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        Template {
+            text: json.to_string().into(),
+            labels,
+            digest: template::digest(json, &Injected::default()),
+        }
     }
 
     /// Returns the template as JSON.
@@ -184,7 +189,8 @@ impl Canary {
     /// How far sizes may stray from `replicas`.
     pub fn corridor(&self, replicas: i64) -> Corridor {
         let wanted = i32::try_from(replicas).unwrap_or(i32::MAX);
-        let bounds = sluice_api::defaults::bounds(wanted, self.max_surge.as_ref(), self.max_unavailable.as_ref());
+        let bounds =
+            sluice_api::defaults::bounds(wanted, self.max_surge.as_ref(), self.max_unavailable.as_ref());
         Corridor { replicas, surge: bounds.max_surge, unavailable: bounds.max_unavailable }
     }
 }
@@ -224,9 +230,15 @@ impl Step {
             Step::SetWeight(weight) => format!("setWeight: {weight}"),
             Step::Pause(None) => "pause".into(),
             Step::Pause(Some(duration)) => format!("pause: {}", sluice_lang::go_duration::print(*duration)),
-            Step::SetCanaryScale(CanaryScale::Weight(weight)) => format!("setCanaryScale{{weight: {weight}}}"),
-            Step::SetCanaryScale(CanaryScale::Replicas(replicas)) => format!("setCanaryScale{{replicas: {replicas}}}"),
-            Step::SetCanaryScale(CanaryScale::MatchTrafficWeight) => "setCanaryScale{matchTrafficWeight: true}".into(),
+            Step::SetCanaryScale(CanaryScale::Weight(weight)) => {
+                format!("setCanaryScale{{weight: {weight}}}")
+            }
+            Step::SetCanaryScale(CanaryScale::Replicas(replicas)) => {
+                format!("setCanaryScale{{replicas: {replicas}}}")
+            }
+            Step::SetCanaryScale(CanaryScale::MatchTrafficWeight) => {
+                "setCanaryScale{matchTrafficWeight: true}".into()
+            }
             Step::Unsupported(kind) => (*kind).into(),
         }
     }

@@ -16,7 +16,10 @@ async fn main() -> std::io::Result<()> {
         args.next().unwrap_or_else(|| "127.0.0.1:0".to_owned()).parse().map_err(std::io::Error::other)?;
     let start = std::time::SystemTime::now().try_into().map_err(std::io::Error::other)?;
     let cluster = Cluster::new(Options { start, ..Options::default() });
-    let _controllers = cluster.start_controllers(standard(Settings::default()));
+    // Without controllers it is an API server alone, to compare with a real one.
+    if std::env::var_os("SIM_BARE").is_none() {
+        drop(cluster.start_controllers(standard(Settings::default())));
+    }
     let served = cluster.serve(addr).await?;
     let config = Cluster::kubeconfig(served.addr);
     match args.next() {

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::{
     audit::{Audit, Request},
     client,
+    delete::DeleteOptions,
     faults::Faults,
     patch::Patch,
     resource::Resource,
@@ -24,7 +25,7 @@ use crate::{
     state::{Context, State, Write},
     status::Status,
     store::Change,
-    write::{DeleteOptions, Target},
+    write::Target,
 };
 
 /// What a cluster starts with.

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::{
     cluster::Cluster,
-    request::{Call, Form, Reply},
+    request::{Call, Reply},
+    route::Form,
     selector::{FieldSelector, LabelSelector},
     state::State,
     status::{Problem, Status},

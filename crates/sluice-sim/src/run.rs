@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use crate::{
     cluster::Cluster,
+    delete::DeleteOptions,
     seam::{Controller, Key, Op, View},
     status::Status,
-    write::DeleteOptions,
 };
 
 impl View for Cluster {

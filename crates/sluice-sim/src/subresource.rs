@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::{
+    delete::DeleteOptions,
     patch::{Patch, json as json_patch, merge},
     resource::Scale,
     selector::LabelSelector,
     state::{Context, State},
     status::{Problem, Status},
-    write::{DeleteOptions, Target, Written},
+    write::{Target, Written},
 };
 
 fn pointer(path: &str) -> String {

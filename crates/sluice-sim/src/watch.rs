@@ -16,7 +16,8 @@ use crate::{
     cluster::Cluster,
     faults::WatchFaults,
     read::{self, Selectors},
-    request::{Call, Form, Reply},
+    request::{Call, Reply},
+    route::Form,
     status::{Problem, Status},
     store::{Change, Entry},
 };

@@ -1,4 +1,4 @@
-//! What creating, changing and deleting an object means.
+//! What creating and changing an object means.
 //!
 //! Decides which parts of a write count, what is refused and why, what the object becomes, and when
 //! there is nothing to write at all. It works on values: requests and their paths are `request`'s.
@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     builtin::{defaults, rules, types},
+    decode::{canonical_quantities, check_name, check_namespace, decode, decode_as, nothing},
     meta,
-    patch::{Patch, apply, json as json_patch, merge, strategic},
+    patch::{Patch, apply, conform, json as json_patch, merge, strategic},
     resource::{Resource, Version},
-    schema::{prune, validate},
-    state::{Context, FieldValidation, State, convert_back},
+    schema::validate,
+    state::{Context, State},
     status::{Problem, Status, quoted},
     store::Entry,
     time,
@@ -45,7 +46,8 @@ impl Target {
         Status::not_found(&self.resource.group, &self.resource.plural, &self.name)
     }
 
-    fn key(&self) -> (String, String) {
+    /// Where it is stored.
+    pub fn key(&self) -> (String, String) {
         (self.namespace.clone(), self.name.clone())
     }
 
@@ -75,21 +77,6 @@ impl Target {
     }
 }
 
-/// What a deletion may depend on and how it spreads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeleteOptions {
-    /// Seconds for a pod to end by itself.
-    pub grace_seconds: Option<i64>,
-    /// Only this very object.
-    pub uid: Option<String>,
-    /// Only this version of it.
-    pub resource_version: Option<String>,
-    /// `Background`, `Foreground` or `Orphan`.
-    pub propagation: Option<String>,
-    /// Do everything but delete.
-    pub dry_run: bool,
-}
-
 /// The result of a write.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -109,11 +96,13 @@ enum Door {
     Apply,
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+/// A field of the metadata, empty if it is not there.
+pub fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value["metadata"].get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn metadata(value: &mut Value) -> &mut Map<String, Value> {
+/// The metadata, made if it is not there.
+pub fn metadata(value: &mut Value) -> &mut Map<String, Value> {
     if !value["metadata"].is_object() {
         value["metadata"] = json!({});
     }
@@ -123,185 +112,6 @@ fn metadata(value: &mut Value) -> &mut Map<String, Value> {
     }
 }
 
-/// Reads an object of the target's kind: right kind, known fields, defaults filled in.
-pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result<Value, Status> {
-    let version = target.version();
-    let (resource, wanted) = (&target.resource, version.api_version.as_str());
-    if !body.is_object() {
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-            resource.kind,
-            if body.is_array() { "array" } else { "value" }
-        )));
-    }
-    let (api_version, kind) = (
-        body["apiVersion"].as_str().unwrap_or_default().to_owned(),
-        body["kind"].as_str().unwrap_or_default().to_owned(),
-    );
-    if resource.custom && (kind.is_empty() || api_version.is_empty()) {
-        let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({body})",
-            resource.kind
-        )));
-    }
-    if resource.custom && (kind != *resource.kind || (api_version != wanted && context.verb == "patch")) {
-        let (path, given, must) = if kind == *resource.kind {
-            ("apiVersion", &api_version, wanted)
-        } else {
-            ("kind", &kind, &*resource.kind)
-        };
-        let problem = Problem::invalid(path, &Value::from(given.as_str()), &format!("must be {must}"));
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        return Err(Status::invalid(group, &kind, text(&body, "name"), &[problem]));
-    }
-    if !kind.is_empty() && kind != *resource.kind && !api_version.is_empty() && api_version == wanted {
-        let package = if resource.group.is_empty() {
-            "core"
-        } else {
-            resource.group.split('.').next().unwrap_or_default()
-        };
-        return Err(Status::bad_request(format!(
-            "{kind} in version {} cannot be handled as a {}: converting ({}.{kind}) to ({package}.{}): unknown conversion",
-            quoted(&version.name),
-            resource.kind,
-            version.name,
-            resource.kind
-        )));
-    }
-    if !api_version.is_empty() && api_version != wanted {
-        if !resource.custom {
-            let given = api_version.rsplit('/').next().unwrap_or_default();
-            return Err(Status::bad_request(format!(
-                "{kind} in version {} cannot be handled as a {}: no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
-                quoted(given),
-                resource.kind,
-                quoted(&kind),
-                quoted(&api_version)
-            )));
-        }
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
-        )));
-    }
-    body["apiVersion"] = Value::from(wanted);
-    body["kind"] = Value::from(&*resource.kind);
-    if body["metadata"].is_null() {
-        body["metadata"] = json!({});
-    }
-    // The complaint about a patch quotes the whole object.
-    let given =
-        (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
-    let mut unknown;
-    if let Some(schema) = &version.structural {
-        let meta_type = types::find("meta.v1.ObjectMeta");
-        unknown = Vec::new();
-        if let Some(ty) = meta_type {
-            let decoded = types::normalise(&mut body["metadata"], &ty);
-            if let Some((path, found, expected)) = decoded.mismatch {
-                return Err(cannot_decode(
-                    target,
-                    &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
-                ));
-            }
-            unknown.extend(decoded.unknown.into_iter().map(|path| format!("metadata.{path}")));
-        }
-        unknown.extend(prune::prune(&mut body, schema));
-        prune::drop_nulls(&mut body, schema);
-        prune::default(&mut body, schema);
-    } else if resource.custom {
-        unknown = Vec::new();
-    } else {
-        let decoded = types::normalise(&mut body, &version.ty);
-        if let Some((path, found, expected)) = decoded.mismatch {
-            return Err(cannot_decode(
-                target,
-                &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
-            ));
-        }
-        unknown = decoded.unknown;
-        defaults::fill_in(&resource.kind, &mut body);
-    }
-    unknown_fields(target, unknown, given.as_ref(), context)?;
-    convert_back(resource, target.version, &mut body);
-    Ok(body)
-}
-
-fn cannot_decode(target: &Target, why: &str) -> Status {
-    let kind = &target.resource.kind;
-    Status::bad_request(format!(
-        "{kind} in version {} cannot be handled as a {kind}: {why}",
-        quoted(&target.version().name)
-    ))
-}
-
-fn unknown_fields(
-    target: &Target,
-    mut unknown: Vec<String>,
-    given: Option<&Value>,
-    context: &mut Context,
-) -> Result<(), Status> {
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    unknown.sort();
-    unknown.dedup();
-    let texts: Vec<_> = unknown.iter().map(|path| format!("unknown field {}", quoted(path))).collect();
-    match context.validation {
-        FieldValidation::Ignore => Ok(()),
-        FieldValidation::Warn => {
-            context.warnings.extend(texts);
-            Ok(())
-        }
-        FieldValidation::Strict => {
-            let why = format!("strict decoding error: {}", texts.join(", "));
-            if let Some(given) = given {
-                let mut status = Status::invalid(
-                    "",
-                    "",
-                    "",
-                    &[Problem::invalid("patch", &Value::from(given.to_string()), &why)],
-                );
-                if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut) {
-                    details.retain(|key, _| key == "causes");
-                }
-                return Err(status);
-            }
-            Err(cannot_decode(target, &why))
-        }
-    }
-}
-
-fn check_name(target: &Target, object: &Value) -> Result<(), Status> {
-    let name = text(object, "name");
-    if name == target.name {
-        return Ok(());
-    }
-    Err(Status::bad_request(if name.is_empty() {
-        format!(
-            "the name of the object ({} based on URL) was undeterminable: name must be provided",
-            target.name
-        )
-    } else {
-        format!("the name of the object ({name}) does not match the name on the URL ({})", target.name)
-    }))
-}
-
-fn check_namespace(target: &Target, object: &mut Value) -> Result<(), Status> {
-    let given = text(object, "namespace").to_owned();
-    if !target.resource.namespaced {
-        return Ok(());
-    }
-    if given.is_empty() {
-        metadata(object).insert("namespace".to_owned(), Value::from(target.namespace.as_str()));
-    } else if given != target.namespace {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    Ok(())
-}
-
 fn writer<'a>(target: &'a Target, context: &'a Context) -> apply::Writer<'a> {
     apply::Writer {
         manager: &context.manager,
@@ -309,16 +119,8 @@ fn writer<'a>(target: &'a Target, context: &'a Context) -> apply::Writer<'a> {
         subresource: target.subresource.unwrap_or_default(),
         time: time::seconds(context.now),
         splits_status: target.version().status,
+        scaled_to_zero: false,
     }
-}
-
-/// What managed fields are compared with when there was nothing before.
-fn nothing(target: &Target) -> Value {
-    let version = target.version();
-    let mut out = if target.resource.custom { json!({}) } else { types::empty(&version.ty) };
-    out["apiVersion"] = Value::from(version.api_version.as_str());
-    out["kind"] = Value::from(&*target.resource.kind);
-    out
 }
 
 impl State {
@@ -399,7 +201,11 @@ impl State {
         }
         // What is filled in from here on belongs to nobody.
         if let Some(managed) = applied {
-            metadata(&mut object).insert("managedFields".to_owned(), managed);
+            let metadata = metadata(&mut object);
+            metadata.remove("managedFields");
+            if !managed.is_null() {
+                metadata.insert("managedFields".to_owned(), managed);
+            }
         } else {
             let mut nothing = nothing(target);
             if version.status
@@ -431,8 +237,12 @@ impl State {
             return Err(target.invalid(&name, &problems));
         }
         let key = (if resource.namespaced { target.namespace.clone() } else { String::new() }, name.clone());
-        if self.store.get(&resource.table, &key.0, &key.1).is_some() {
-            return Err(Status::already_exists(&resource.group, &resource.plural, &name));
+        if let Some(found) = self.store.get(&resource.table, &key.0, &key.1) {
+            let mut status = Status::already_exists(&resource.group, &resource.plural, &name);
+            if found.value["metadata"].get("deletionTimestamp").is_some() {
+                status.message = format!("object is being deleted: {}", status.message);
+            }
+            return Err(status);
         }
         if resource.kind.as_ref() == "CustomResourceDefinition" && !resource.custom {
             let status = crate::crd::status(&object, context.now);
@@ -468,7 +278,7 @@ impl State {
     }
 
     /// Stores, unless this is only a rehearsal.
-    fn keep(
+    pub fn keep(
         &mut self,
         context: &mut Context,
         resource: &Arc<Resource>,
@@ -576,7 +386,9 @@ impl State {
         }
         match door {
             Door::Put | Door::Patch => {
-                apply::track_update(before, &mut object, &version.ty, &writer(target, context));
+                let mut who = writer(target, context);
+                who.scaled_to_zero = target.subresource == Some("scale") && scaled_to_zero(version, &object);
+                apply::track_update(before, &mut object, &version.ty, &who);
             }
             Door::Apply => {}
         }
@@ -611,10 +423,10 @@ impl State {
             if context.dry_run {
                 return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
             }
-            let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), Some(object))
+            // Watches are told of the last stored state, the writer of what it wrote.
+            self.erase(context, &resource, target.subresource, &target.key(), None)
                 .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+            return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
         }
         if object == *before {
             return Ok(Written { entry: old.clone(), created: false, deleted: false });
@@ -644,14 +456,12 @@ impl State {
             details: Some(json!({"causes": [{"message": message}]})),
         };
         let patched = match patch {
-            Patch::Json(operations) => {
-                json_patch::apply(shown, operations).map_err(|error| match error {
-                    json_patch::JsonPatchError::Malformed(message) => Status::bad_request(message),
-                    json_patch::JsonPatchError::Failed(message) => {
-                        Status { details: Some(json!({})), ..refused(message) }
-                    }
-                })?
-            }
+            Patch::Json(operations) => json_patch::apply(shown, operations).map_err(|error| match error {
+                json_patch::JsonPatchError::Malformed(message) => Status::bad_request(message),
+                json_patch::JsonPatchError::Failed(message) => {
+                    Status { details: Some(json!({})), ..refused(message) }
+                }
+            })?,
             Patch::Merge(change) => {
                 if !change.is_object() {
                     return Err(Status::bad_request(
@@ -718,7 +528,7 @@ impl State {
             let problem = Problem::required("fieldManager", "is required for apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[problem]));
         }
-        if let Err(why) = apply::check(&config, &version.ty) {
+        if let Err(why) = conform::check(&config, &version.ty) {
             let who =
                 format!("({}/{}; {}, Kind={})", given.0, given.1, version.api_version, target.resource.kind);
             return Err(Status {
@@ -738,7 +548,7 @@ impl State {
                 return Err(target.missing());
             }
             let merged = apply::apply(&nothing(target), &config, &version.ty, &who, force)?;
-            let mut object = decode(target, merged, context)?;
+            let mut object = decode_as(target, merged, context, true)?;
             check_namespace(target, &mut object)?;
             let managed = object["metadata"]["managedFields"].take();
             return self.create_decoded(context, target, object, Some(managed));
@@ -756,93 +566,8 @@ impl State {
         }
         let shown = State::shown(&target.resource, target.version, &old.value);
         let merged = apply::apply(&shown, &config, &version.ty, &who, force)?;
-        let object = decode(target, merged, context)?;
+        let object = decode_as(target, merged, context, true)?;
         self.replace(context, target, object, old, Door::Apply)
-    }
-
-    /// Deletes an object, or begins to.
-    pub fn delete(
-        &mut self,
-        context: &mut Context,
-        target: &Target,
-        options: &DeleteOptions,
-    ) -> Result<Written, Status> {
-        let resource = target.resource.clone();
-        let old = self
-            .store
-            .get(&resource.table, &target.namespace, &target.name)
-            .cloned()
-            .ok_or_else(|| target.missing())?;
-        let before: &Value = &old.value;
-        if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != text(before, "uid")) {
-            let why = format!(
-                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
-                text(before, "uid")
-            );
-            return Err(precondition(&resource, &target.name, &why));
-        }
-        if let Some(version) =
-            options.resource_version.as_deref().filter(|version| *version != old.version.to_string())
-        {
-            let why = format!(
-                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
-                old.version
-            );
-            return Err(precondition(&resource, &target.name, &why));
-        }
-        context.dry_run |= options.dry_run;
-        let mut object = (*old.value).clone();
-        let deleting = before["metadata"].get("deletionTimestamp").is_some();
-        let mut graceful = false;
-        if &*resource.table == "pods" && !resource.custom {
-            match graceful_pod(&mut object, options, deleting, context) {
-                Grace::Pending => return Ok(Written { entry: old, created: false, deleted: false }),
-                Grace::Begun => graceful = true,
-                Grace::None => {}
-            }
-        }
-        let finalizers = finalizers_after(before, options);
-        let changed = finalizers != before["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-        let namespace_holds = &*resource.table == "namespaces"
-            && before["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
-        if !graceful && finalizers.is_empty() && !namespace_holds {
-            if context.dry_run {
-                return Ok(Written { entry: old, created: false, deleted: true });
-            }
-            let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), None)
-                .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
-        }
-        if namespace_holds {
-            object["status"]["phase"] = Value::from("Terminating");
-        }
-        if changed {
-            if finalizers.is_empty() {
-                metadata(&mut object).remove("finalizers");
-            } else {
-                metadata(&mut object).insert("finalizers".to_owned(), Value::Array(finalizers));
-            }
-        }
-        if !graceful {
-            if !deleting {
-                let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
-                let meta_map = metadata(&mut object);
-                if generation > 0 {
-                    meta_map.insert("generation".to_owned(), Value::from(generation + 1));
-                }
-                meta_map.insert("deletionTimestamp".to_owned(), Value::from(time::seconds(context.now)));
-            }
-            // A namespace is not given a period.
-            if !namespace_holds {
-                metadata(&mut object).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
-            }
-        }
-        if object == *before {
-            return Ok(Written { entry: old, created: false, deleted: false });
-        }
-        let entry = self.keep(context, &resource, target.subresource, target.key(), object);
-        Ok(Written { entry, created: false, deleted: false })
     }
 }
 
@@ -906,81 +631,6 @@ fn combine(target: &Target, object: &mut Value, before: &Value) {
     }
 }
 
-fn precondition(resource: &Resource, name: &str, why: &str) -> Status {
-    // The real text names the kind here, not the resource.
-    Status::conflict(&resource.group, &resource.kind, name, why)
-}
-
-enum Grace {
-    None,
-    Pending,
-    Begun,
-}
-
-fn graceful_pod(pod: &mut Value, options: &DeleteOptions, deleting: bool, context: &Context) -> Grace {
-    let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
-    if deleting {
-        let left = pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-        if left == 0 {
-            return Grace::None;
-        }
-        return match asked {
-            Some(0) => {
-                metadata(pod).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
-                Grace::None
-            }
-            Some(seconds) if seconds < left => {
-                let until = time::parse(pod["metadata"].get("deletionTimestamp")).unwrap_or(context.now);
-                let moved = (until - jiff::SignedDuration::from_secs(left - seconds)).max(context.now);
-                metadata(pod).insert("deletionTimestamp".to_owned(), Value::from(time::seconds(moved)));
-                metadata(pod).insert("deletionGracePeriodSeconds".to_owned(), Value::from(seconds));
-                Grace::Begun
-            }
-            _ => Grace::Pending,
-        };
-    }
-    let mut period =
-        asked.unwrap_or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64().unwrap_or(30));
-    if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty()
-        || matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
-    {
-        period = 0;
-    }
-    if period == 0 {
-        return Grace::None;
-    }
-    let generation = pod["metadata"]["generation"].as_i64().unwrap_or(0);
-    let until = context.now + jiff::SignedDuration::from_secs(period);
-    let meta_map = metadata(pod);
-    meta_map.insert("deletionTimestamp".to_owned(), Value::from(time::seconds(until)));
-    meta_map.insert("deletionGracePeriodSeconds".to_owned(), Value::from(period));
-    if generation > 0 {
-        meta_map.insert("generation".to_owned(), Value::from(generation + 1));
-    }
-    Grace::Begun
-}
-
-/// The garbage collector's finalizers follow the propagation that this deletion asks for.
-fn finalizers_after(object: &Value, options: &DeleteOptions) -> Vec<Value> {
-    let before: Vec<Value> = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-    let has = |name: &str| before.iter().any(|one| one == name);
-    let (orphan, foreground) = match options.propagation.as_deref() {
-        Some("Orphan") => (true, false),
-        Some("Foreground") => (false, true),
-        Some(_) => (false, false),
-        None => (has("orphan"), has("foregroundDeletion")),
-    };
-    let mut out: Vec<Value> =
-        before.into_iter().filter(|one| *one != "orphan" && *one != "foregroundDeletion").collect();
-    if orphan {
-        out.push(Value::from("orphan"));
-    }
-    if foreground {
-        out.push(Value::from("foregroundDeletion"));
-    }
-    out
-}
-
 fn system_fields(object: &mut Value, before: &Value) {
     let old = &before["metadata"];
     let keep: Vec<(&str, Option<Value>)> =
@@ -1039,7 +689,9 @@ fn rest_differs(a: &Value, b: &Value) -> bool {
 
 /// Managed fields that differ in nothing but their times are left as they were.
 fn keep_times(object: &mut Value, before: &Value) {
-    if object["metadata"]["managedFields"] == before["metadata"]["managedFields"] || rest_differs(object, before) {
+    if object["metadata"]["managedFields"] == before["metadata"]["managedFields"]
+        || rest_differs(object, before)
+    {
         return;
     }
     let bare = |value: &Value| {
@@ -1115,30 +767,7 @@ fn scale_problems(version: &Version, object: &Value) -> Vec<Problem> {
     out
 }
 
-/// Quantities in a configuration are compared in their canonical form.
-fn canonical_quantities(target: &Target, config: &mut Value) {
-    if target.resource.custom {
-        return;
-    }
-    quantities(config, &target.version().ty);
-}
-
-fn quantities(value: &mut Value, ty: &crate::typed::Type) {
-    use crate::typed::{Scalar, Shape};
-    match (&ty.shape, &mut *value) {
-        (Shape::Scalar(Scalar::Quantity), value) => crate::quantity::canonicalise(value),
-        (Shape::Struct { .. } | Shape::Map(_), Value::Object(map)) => {
-            for (key, entry) in map {
-                if let Some(ty) = ty.entry(key) {
-                    quantities(entry, ty);
-                }
-            }
-        }
-        (Shape::List { item, .. }, Value::Array(items)) => {
-            for one in items {
-                quantities(one, item);
-            }
-        }
-        _ => {}
-    }
+fn scaled_to_zero(version: &Version, object: &Value) -> bool {
+    let wanted = version.scale.as_ref().and_then(|scale| object.pointer(&scale.spec.replace('.', "/")));
+    wanted.and_then(Value::as_i64) == Some(0)
 }

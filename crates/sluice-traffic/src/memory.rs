@@ -98,12 +98,19 @@ mod tests {
     #[test]
     fn a_missing_object_is_named() {
         let error = router().with_routes(&Objects::new(), &routes(20)).expect_err("nothing is there");
-        assert_eq!(error.to_string(), "ConfigMap prod/split not found: create it, or name another in the spec");
+        assert_eq!(
+            error.to_string(),
+            "ConfigMap prod/split not found: create it, or name another in the spec"
+        );
     }
 
     #[test]
     fn verdicts() {
-        for (live, verdict) in [(json!({"live": "20"}), Verdict::Live), (json!({"live": "0"}), Verdict::Pending), (json!({}), Verdict::Unknown)] {
+        for (live, verdict) in [
+            (json!({"live": "20"}), Verdict::Live),
+            (json!({"live": "0"}), Verdict::Pending),
+            (json!({}), Verdict::Unknown),
+        ] {
             assert_eq!(router().verdict(&observed(live.clone()), &routes(20)), verdict, "{live}");
         }
     }

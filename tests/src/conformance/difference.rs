@@ -30,9 +30,15 @@ pub struct Difference {
 }
 
 /// Finds the first difference. Also tells which accepted differences were met, by index.
-pub fn first(sequence: &Sequence, real: &Transcript, simulated: &Transcript) -> (Option<Difference>, Vec<usize>) {
+pub fn first(
+    sequence: &Sequence,
+    real: &Transcript,
+    simulated: &Transcript,
+) -> (Option<Difference>, Vec<usize>) {
     let mut met = Vec::new();
-    for (i, ((step, real), simulated)) in sequence.steps.iter().zip(&real.answers).zip(&simulated.answers).enumerate() {
+    for (i, ((step, real), simulated)) in
+        sequence.steps.iter().zip(&real.answers).zip(&simulated.answers).enumerate()
+    {
         let mut forgiven = simulated.clone();
         for (n, accepted) in ACCEPTED.iter().enumerate() {
             if forgiven == *real {
@@ -50,11 +56,24 @@ pub fn first(sequence: &Sequence, real: &Transcript, simulated: &Transcript) -> 
     }
     for (real, simulated) in real.watches.iter().zip(&simulated.watches) {
         let events = |events: &[Value]| -> Vec<String> {
-            events.iter().map(|event| format!("{} {}", event["type"].as_str().unwrap_or_default(), event["object"]["metadata"]["name"].as_str().unwrap_or_default())).collect()
+            events
+                .iter()
+                .map(|event| {
+                    format!(
+                        "{} {}",
+                        event["type"].as_str().unwrap_or_default(),
+                        event["object"]["metadata"]["name"].as_str().unwrap_or_default()
+                    )
+                })
+                .collect()
         };
         let what = if events(real) == events(simulated) {
             let pairs = real.iter().zip(simulated).enumerate();
-            pairs.filter_map(|(i, (real, simulated))| between(real, simulated, &format!("event {i} ({}) ", real["type"]))).next()
+            pairs
+                .filter_map(|(i, (real, simulated))| {
+                    between(real, simulated, &format!("event {i} ({}) ", real["type"]))
+                })
+                .next()
         } else {
             Some(format!("events: real {:?}, simulated {:?}", events(real), events(simulated)))
         };
@@ -75,12 +94,14 @@ fn between_answers(step: &Step, real: &Answer, simulated: &Answer) -> Option<Str
     }
     if real.code >= 300 {
         let what = between(&told(step, real), &told(step, simulated), "");
-        return what.map(|what| format!("{what}\n    real {}\n    simulated {}", text(real), text(simulated)));
+        return what
+            .map(|what| format!("{what}\n    real {}\n    simulated {}", text(real), text(simulated)));
     }
     if let Some(what) = between(&real.body, &simulated.body, "") {
         return Some(what);
     }
-    (real.warnings != simulated.warnings).then(|| format!("warnings: real {:?}, simulated {:?}", real.warnings, simulated.warnings))
+    (real.warnings != simulated.warnings)
+        .then(|| format!("warnings: real {:?}, simulated {:?}", real.warnings, simulated.warnings))
 }
 
 /// What clients go by when a request fails: reason, details and causes; the text where people and
@@ -88,18 +109,19 @@ fn between_answers(step: &Step, real: &Answer, simulated: &Answer) -> Option<Str
 fn told(step: &Step, answer: &Answer) -> Value {
     let mut body = answer.body.clone();
     let message = body["message"].as_str().unwrap_or_default();
-    let is_custom = ["/apis/argoproj.io/", "/apis/sluice.example/"].iter().any(|path| step.path.starts_with(path));
+    let is_custom =
+        ["/apis/argoproj.io/", "/apis/sluice.example/"].iter().any(|path| step.path.starts_with(path));
     let is_read = matches!(body["reason"].as_str(), Some("NotFound" | "AlreadyExists" | "Conflict"))
         || (is_custom && body["reason"] == "Invalid" && !message.starts_with(" \"\" is invalid: patch:"))
         || message.contains("strict decoding error: ") && !message.starts_with(" \"\" is invalid: patch:");
-    if is_read {
-        return body;
-    }
-    if let Some(body) = body.as_object_mut() {
+    // Mistakes are found in no order, and some twice.
+    let is_list = body["details"]["causes"].as_array().is_some_and(|causes| causes.len() > 1);
+    let keeps_message = is_read && !(body["reason"] == "Invalid" && is_list);
+    if let Some(body) = body.as_object_mut().filter(|_| !keeps_message) {
         body.remove("message");
     }
     if let Some(causes) = body.pointer_mut("/details/causes").and_then(Value::as_array_mut) {
-        for cause in &mut *causes {
+        for cause in causes.iter_mut().filter(|_| !is_read) {
             if let Some(cause) = cause.as_object_mut() {
                 cause.remove("message");
             }
@@ -135,7 +157,13 @@ fn between(real: &Value, simulated: &Value, path: &str) -> Option<String> {
                     return Some(what);
                 }
             }
-            (one.len() != other.len()).then(|| format!("{path}: real has {} items, simulated {}: real {real}, simulated {simulated}", one.len(), other.len()))
+            (one.len() != other.len()).then(|| {
+                format!(
+                    "{path}: real has {} items, simulated {}: real {real}, simulated {simulated}",
+                    one.len(),
+                    other.len()
+                )
+            })
         }
         _ => (real != simulated).then(|| format!("{path}: real {real}, simulated {simulated}")),
     }

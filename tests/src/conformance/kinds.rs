@@ -68,17 +68,20 @@ fn fields(table: &[(&'static str, Value, Value)]) -> Vec<Field> {
 
 /// Fields of `metadata` that every kind has.
 pub static METADATA: LazyLock<Vec<Field>> = LazyLock::new(|| {
-    let owner = |controller: bool| {
-        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11", "controller": controller})
-    };
-    let nameless = json!({"apiVersion": "v1", "kind": "ConfigMap", "uid": "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11"});
+    let owner = |controller: bool| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11", "controller": controller});
+    let nameless =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "uid": "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11"});
     fields(&[
         (
             "/metadata/labels",
             json!([{"app": "web"}, {"app": "web", "tier": "1"}, {"app": "api"}, {"app": "web", "x.io/y": ""}]),
             json!([{"a b": "c"}, {"app": "-web-"}, {"app": 1}, "app=web"]),
         ),
-        ("/metadata/annotations", json!([{"note": "one"}, {"note": "two", "x.io/y": "z"}, {}]), json!([{"a b": "c"}, {"note": true}])),
+        (
+            "/metadata/annotations",
+            json!([{"note": "one"}, {"note": "two", "x.io/y": "z"}, {}]),
+            json!([{"a b": "c"}, {"note": true}]),
+        ),
         (
             "/metadata/finalizers",
             json!([["sluice.example/hold"], ["sluice.example/hold", "sluice.example/second"], []]),
@@ -89,8 +92,20 @@ pub static METADATA: LazyLock<Vec<Field>> = LazyLock::new(|| {
 });
 
 /// All kinds.
-pub static KINDS: LazyLock<Vec<Kind>> =
-    LazyLock::new(|| vec![rollout(), widget(), analysis_run(), replica_set(), deployment(), service(), config_map(), pod(), lease(), event()]);
+pub static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+    vec![
+        rollout(),
+        widget(),
+        analysis_run(),
+        replica_set(),
+        deployment(),
+        service(),
+        config_map(),
+        pod(),
+        lease(),
+        event(),
+    ]
+});
 
 /// The definition of a kind that has one of everything a schema can say.
 pub fn widget_crd() -> Value {
@@ -143,7 +158,7 @@ fn widget() -> Kind {
         fields: fields(&[
             ("/spec/title", json!(["two", "three"]), json!([null, 5, "Capital", "waytoolong", "x"])),
             ("/spec/size", json!([0, 1, 5, 10]), json!([11, -1, "five", 1.5, null])),
-            ("/spec/ratio", json!([0.5, 2, 1e3]), json!(["half"])),
+            ("/spec/ratio", json!([0.5, 2, 2.25]), json!(["half"])),
             ("/spec/mode", json!(["On", "Off"]), json!(["Dim", true])),
             ("/spec/surge", json!([1, "25%", "x"]), json!([true, 1.5, []])),
             ("/spec/fixed", json!(["a", "b"]), json!([3])),
@@ -155,13 +170,37 @@ fn widget() -> Kind {
                 ]),
                 json!([[{"name": "a", "port": 1}, {"name": "a", "port": 2}], [{"port": 1}], [{"name": "a", "port": 70000}], [{"name": "a", "port": 1, "more": 1}], {"name": "a"}]),
             ),
-            ("/spec/tags", json!([["x"], ["x", "y"], ["z"]]), json!([["x", "x"], ["a", "b", "c", "d"], [1], "x"])),
-            ("/spec/plain", json!([[{}], [{"a": "y", "b": 1}, {"b": 2}], []]), json!([[{"c": 1}], [null], [3]])),
-            ("/spec/limits", json!([{"cpu": 1}, {"cpu": 2, "memory": 3}, {}]), json!([{"cpu": "1"}, {"cpu": null}])),
-            ("/spec/place", json!([{"zone": "a"}, {"zone": "b", "rack": "r"}]), json!([{"zone": 1}, {"street": "s"}])),
-            ("/spec/free", json!([{"known": 1, "other": [1, {"a": null}]}, {"x": {"y": "z"}}, {}]), json!([{"known": "no"}])),
+            (
+                "/spec/tags",
+                json!([["x"], ["x", "y"], ["z"]]),
+                json!([["x", "x"], ["a", "b", "c", "d"], [1], "x"]),
+            ),
+            (
+                "/spec/plain",
+                json!([[{}], [{"a": "y", "b": 1}, {"b": 2}], []]),
+                json!([[{"c": 1}], [null], [3]]),
+            ),
+            (
+                "/spec/limits",
+                json!([{"cpu": 1}, {"cpu": 2, "memory": 3}, {}]),
+                json!([{"cpu": "1"}, {"cpu": null}]),
+            ),
+            (
+                "/spec/place",
+                json!([{"zone": "a"}, {"zone": "b", "rack": "r"}]),
+                json!([{"zone": 1}, {"street": "s"}]),
+            ),
+            (
+                "/spec/free",
+                json!([{"known": 1, "other": [1, {"a": null}]}, {"x": {"y": "z"}}, {}]),
+                json!([{"known": "no"}]),
+            ),
             ("/spec/maybe", json!(["yes", null]), json!([1])),
-            ("/spec/deep", json!([{}, {"level": 4}, {"inner": {"must": true}}]), json!([{"inner": {}}, {"level": "high"}, 3, null])),
+            (
+                "/spec/deep",
+                json!([{}, {"level": 4}, {"inner": {"must": true}}]),
+                json!([{"inner": {}}, {"level": "high"}, 3, null]),
+            ),
         ]),
         status: fields(&[
             ("/status/phase", json!(["New", "Old"]), json!([1])),
@@ -207,17 +246,29 @@ fn rollout() -> Kind {
         base: json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template(), "strategy": {"canary": {}}}}),
         fields: fields(&[
             ("/spec/replicas", json!([0, 1, 3]), json!(["two", 1.5, null, -1])),
-            ("/spec/selector", json!([{"matchLabels": {"app": "web"}}]), json!([{"matchLabels": {"app": "api"}}, "app"])),
+            (
+                "/spec/selector",
+                json!([{"matchLabels": {"app": "web"}}]),
+                json!([{"matchLabels": {"app": "api"}}, "app"]),
+            ),
             ("/spec/minReadySeconds", json!([0, 5]), json!(["5", 4_294_967_296_u64])),
             ("/spec/paused", json!([true, false]), json!(["true"])),
-            ("/spec/strategy/canary/steps", steps, json!([{"setWeight": 1}, ["pause"], [{"setWeight": "20"}]])),
+            (
+                "/spec/strategy/canary/steps",
+                steps,
+                json!([{"setWeight": 1}, ["pause"], [{"setWeight": "20"}]]),
+            ),
             ("/spec/strategy/canary/maxSurge", json!([1, "25%"]), json!([true])),
             ("/spec/strategy/canary/canaryService", json!(["canary", "other"]), json!([{}])),
             ("/spec/template/spec/containers", containers(), json!([])),
             ("/spec/template/metadata/annotations", json!([{"a": "b"}, {}]), json!([])),
             ("/spec/restartAt", json!(["2026-01-01T00:00:00Z", null]), json!(["soon", 5])),
             ("/spec/unheardOf", json!([]), json!([1, {"a": "b"}])),
-            ("/spec/workloadRef", json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}]), json!([{"name": 1}, {"nick": "d"}])),
+            (
+                "/spec/workloadRef",
+                json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}]),
+                json!([{"name": 1}, {"nick": "d"}]),
+            ),
         ]),
         status: fields(&[
             ("/status/phase", json!(["Progressing", "Healthy", "Paused"]), json!([1])),
@@ -225,13 +276,21 @@ fn rollout() -> Kind {
             ("/status/replicas", json!([1, 4]), json!([1.5])),
             ("/status/selector", json!(["app=web", "app=web,hash=abc"]), json!([7])),
             ("/status/abort", json!([true, false]), json!(["yes"])),
-            ("/status/pauseConditions", json!([[{"reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z"}], null]), json!([[{"reason": "x"}]])),
+            (
+                "/status/pauseConditions",
+                json!([[{"reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z"}], null]),
+                json!([[{"reason": "x"}]]),
+            ),
             (
                 "/status/conditions",
                 json!([[{"type": "Available", "status": "True", "reason": "r", "message": "m"}], []]),
                 json!([[{"type": "Available"}], [{"type": "A", "status": "True", "age": 1}]]),
             ),
-            ("/status/canary", json!([{"weights": {"canary": {"weight": 20}, "stable": {"weight": 80}}}, {}]), json!([{"weights": 20}, "x"])),
+            (
+                "/status/canary",
+                json!([{"weights": {"canary": {"weight": 20}, "stable": {"weight": 80}}}, {}]),
+                json!([{"weights": 20}, "x"]),
+            ),
         ]),
         strategic: vec![json!({"spec": {"replicas": 4}})],
     }
@@ -250,12 +309,20 @@ fn analysis_run() -> Kind {
         base: json!({"spec": {"metrics": [{"name": "m", "provider": {"web": {"url": "http://a.example/"}}}]}}),
         fields: fields(&[
             ("/spec/terminate", json!([true, false]), json!(["now"])),
-            ("/spec/args", json!([[{"name": "a", "value": "1"}], [{"name": "a"}, {"name": "b", "value": ""}]]), json!([[{"name": 1}], [{"value": "x"}], {}])),
+            (
+                "/spec/args",
+                json!([[{"name": "a", "value": "1"}], [{"name": "a"}, {"name": "b", "value": ""}]]),
+                json!([[{"name": 1}], [{"value": "x"}], {}]),
+            ),
             ("/spec/metrics", json!([[metric("m")], [metric("m"), metric("n")]]), json!([null, "m"])),
             ("/spec/nothing", json!([]), json!([1])),
             ("/status/phase", json!(["Running", "Successful", "Failed"]), json!([2])),
             ("/status/message", json!(["m", ""]), json!([[]])),
-            ("/status/metricResults", json!([[{"name": "m", "phase": "Running", "count": 1}], []]), json!([[{"name": "m", "count": "one"}]])),
+            (
+                "/status/metricResults",
+                json!([[{"name": "m", "phase": "Running", "count": 1}], []]),
+                json!([[{"name": "m", "count": "one"}]]),
+            ),
             ("/status/startedAt", json!(["2026-01-01T00:00:00Z"]), json!(["long ago"])),
         ]),
         status: Vec::new(),
@@ -267,13 +334,19 @@ fn strategic_template() -> Vec<Value> {
     let pod = |change: Value| json!({"spec": {"template": {"spec": change}}});
     vec![
         pod(json!({"containers": [{"name": "web", "image": "registry.example/web:3"}]})),
-        pod(json!({"containers": [{"name": "web", "env": [{"name": "A", "value": "9"}, {"name": "C", "value": "3"}]}]})),
+        pod(
+            json!({"containers": [{"name": "web", "env": [{"name": "A", "value": "9"}, {"name": "C", "value": "3"}]}]}),
+        ),
         pod(json!({"containers": [{"name": "web", "env": [{"name": "A", "$patch": "delete"}]}]})),
         pod(json!({"containers": [{"name": "side", "image": "registry.example/side:2"}]})),
         pod(json!({"containers": [{"name": "side", "$patch": "delete"}]})),
-        pod(json!({"$setElementOrder/containers": [{"name": "web"}, {"name": "side"}], "containers": [{"name": "side", "image": "registry.example/side:3"}]})),
+        pod(
+            json!({"$setElementOrder/containers": [{"name": "web"}, {"name": "side"}], "containers": [{"name": "side", "image": "registry.example/side:3"}]}),
+        ),
         pod(json!({"volumes": [{"name": "v", "emptyDir": {}}]})),
-        pod(json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]})),
+        pod(
+            json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}),
+        ),
         pod(json!({"containers": [{"image": "registry.example/nameless:1"}]})),
         pod(json!({"terminationGracePeriodSeconds": null, "dnsPolicy": "Default"})),
         json!({"metadata": {"labels": {"app": "web", "tier": "9"}, "finalizers": ["sluice.example/hold"]}}),
@@ -288,11 +361,27 @@ fn strategic_template() -> Vec<Value> {
 fn workload_fields() -> Vec<(&'static str, Value, Value)> {
     vec![
         ("/spec/replicas", json!([0, 1, 3]), json!([-1, "two"])),
-        ("/spec/selector", json!([{"matchLabels": {"app": "web"}}]), json!([{"matchLabels": {"app": "api"}}, null])),
+        (
+            "/spec/selector",
+            json!([{"matchLabels": {"app": "web"}}]),
+            json!([{"matchLabels": {"app": "api"}}, null]),
+        ),
         ("/spec/minReadySeconds", json!([0, 5]), json!([-5, "5"])),
-        ("/spec/template/spec/containers", containers(), json!([[{"name": "web"}], [], [{"image": "registry.example/x:1"}]])),
-        ("/spec/template/spec/volumes", json!([[{"name": "v"}], [{"name": "v", "configMap": {"name": "c"}}]]), json!([])),
-        ("/spec/template/metadata/labels", json!([{"app": "web", "more": "1"}, {"app": "web"}]), json!([{"app": "api"}])),
+        (
+            "/spec/template/spec/containers",
+            containers(),
+            json!([[{"name": "web"}], [], [{"image": "registry.example/x:1"}]]),
+        ),
+        (
+            "/spec/template/spec/volumes",
+            json!([[{"name": "v"}], [{"name": "v", "configMap": {"name": "c"}}]]),
+            json!([]),
+        ),
+        (
+            "/spec/template/metadata/labels",
+            json!([{"app": "web", "more": "1"}, {"app": "web"}]),
+            json!([{"app": "api"}]),
+        ),
         ("/spec/template/spec/restartPolicy", json!(["Always"]), json!(["Never"])),
         ("/spec/unheardOf", json!([]), json!([1, {"a": "b"}])),
     ]
@@ -313,7 +402,11 @@ fn replica_set() -> Kind {
             ("/status/replicas", json!([0, 1, 2]), json!([-1, "one"])),
             ("/status/readyReplicas", json!([0, 1]), json!([5])),
             ("/status/observedGeneration", json!([1, 2]), json!([])),
-            ("/status/conditions", json!([[{"type": "ReplicaFailure", "status": "True", "reason": "r"}], []]), json!([])),
+            (
+                "/status/conditions",
+                json!([[{"type": "ReplicaFailure", "status": "True", "reason": "r"}], []]),
+                json!([]),
+            ),
         ]),
         strategic: strategic_template(),
     }
@@ -339,7 +432,11 @@ fn deployment() -> Kind {
         status: fields(&[
             ("/status/replicas", json!([0, 1, 2]), json!([-1])),
             ("/status/observedGeneration", json!([1, 2]), json!([])),
-            ("/status/conditions", json!([[{"type": "Available", "status": "True"}], [{"type": "Progressing", "status": "True", "reason": "r"}]]), json!([])),
+            (
+                "/status/conditions",
+                json!([[{"type": "Available", "status": "True"}], [{"type": "Progressing", "status": "True", "reason": "r"}]]),
+                json!([]),
+            ),
         ]),
         strategic: strategic_template(),
     }
@@ -356,7 +453,11 @@ fn service() -> Kind {
         weight: 2,
         base: json!({"spec": {"ports": [{"port": 80}]}}),
         fields: fields(&[
-            ("/spec/selector", json!([{"app": "web"}, {"app": "web", "hash": "abc"}, {"app": "api"}]), json!([{"app": 1}])),
+            (
+                "/spec/selector",
+                json!([{"app": "web"}, {"app": "web", "hash": "abc"}, {"app": "api"}]),
+                json!([{"app": 1}]),
+            ),
             (
                 "/spec/ports",
                 json!([[{"port": 80, "targetPort": "http"}], [{"name": "a", "port": 80}, {"name": "b", "port": 81, "targetPort": 8080}], [{"port": 80}]]),
@@ -365,7 +466,11 @@ fn service() -> Kind {
             ("/spec/sessionAffinity", json!(["None", "ClientIP"]), json!(["Sticky"])),
             ("/spec/publishNotReadyAddresses", json!([true, false]), json!(["true"])),
         ]),
-        status: fields(&[("/status/loadBalancer", json!([{"ingress": [{"ip": "192.0.2.1"}]}, {}]), json!([7]))]),
+        status: fields(&[(
+            "/status/loadBalancer",
+            json!([{"ingress": [{"ip": "192.0.2.1"}]}, {}]),
+            json!([7]),
+        )]),
         strategic: vec![
             json!({"spec": {"ports": [{"port": 80, "targetPort": 8081}]}}),
             json!({"spec": {"ports": [{"port": 80, "$patch": "delete"}, {"port": 82, "name": "c"}]}}),
@@ -386,13 +491,23 @@ fn config_map() -> Kind {
         weight: 3,
         base: json!({}),
         fields: fields(&[
-            ("/data", json!([{"a": "1"}, {"a": "2", "b": "3"}, {"c.d": ""}, {}]), json!([{"a": 1}, {"a b": "1"}, "a"])),
+            (
+                "/data",
+                json!([{"a": "1"}, {"a": "2", "b": "3"}, {"c.d": ""}, {}]),
+                json!([{"a": 1}, {"a b": "1"}, "a"]),
+            ),
             ("/binaryData", json!([{"z": "eA=="}]), json!([{"z": "?"}])),
             ("/immutable", json!([false, true]), json!(["true"])),
             ("/spec", json!([]), json!([{"a": 1}])),
         ]),
         status: Vec::new(),
-        strategic: vec![json!({"data": {"a": "5"}}), json!({"data": {"a": null}}), json!({"data": null}), json!({"data": {"$patch": "replace", "n": "1"}}), json!({"immutable": true})],
+        strategic: vec![
+            json!({"data": {"a": "5"}}),
+            json!({"data": {"a": null}}),
+            json!({"data": null}),
+            json!({"data": {"$patch": "replace", "n": "1"}}),
+            json!({"immutable": true}),
+        ],
     }
 }
 
@@ -412,11 +527,19 @@ fn pod() -> Kind {
             ("/spec/terminationGracePeriodSeconds", json!([0, 5, 30]), json!([])),
             ("/spec/activeDeadlineSeconds", json!([10]), json!([0])),
             ("/spec/restartPolicy", json!(["Always", "Never"]), json!(["Often"])),
-            ("/spec/tolerations", json!([[{"key": "k", "operator": "Exists"}], [{"operator": "Exists"}]]), json!([])),
+            (
+                "/spec/tolerations",
+                json!([[{"key": "k", "operator": "Exists"}], [{"operator": "Exists"}]]),
+                json!([]),
+            ),
         ]),
         status: fields(&[
             ("/status/phase", json!(["Running", "Succeeded", "Failed"]), json!([])),
-            ("/status/conditions", json!([[{"type": "Ready", "status": "True"}], [{"type": "Ready", "status": "False", "reason": "r"}]]), json!([])),
+            (
+                "/status/conditions",
+                json!([[{"type": "Ready", "status": "True"}], [{"type": "Ready", "status": "False", "reason": "r"}]]),
+                json!([]),
+            ),
             ("/status/podIP", json!(["10.1.2.3"]), json!([7])),
             ("/status/podIPs", json!([[{"ip": "10.1.2.3"}]]), json!([])),
         ]),
@@ -442,11 +565,18 @@ fn lease() -> Kind {
         fields: fields(&[
             ("/spec/holderIdentity", json!(["me", "you", ""]), json!([1])),
             ("/spec/leaseDurationSeconds", json!([15, 30]), json!([0, "15"])),
-            ("/spec/renewTime", json!(["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:05.5Z"]), json!(["now"])),
+            (
+                "/spec/renewTime",
+                json!(["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:05.5Z"]),
+                json!(["now"]),
+            ),
             ("/spec/leaseTransitions", json!([0, 1]), json!([-1])),
         ]),
         status: Vec::new(),
-        strategic: vec![json!({"spec": {"holderIdentity": "third"}}), json!({"spec": {"holderIdentity": null}})],
+        strategic: vec![
+            json!({"spec": {"holderIdentity": "third"}}),
+            json!({"spec": {"holderIdentity": null}}),
+        ],
     }
 }
 

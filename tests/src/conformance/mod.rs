@@ -111,9 +111,11 @@ struct Outcome {
 async fn run(servers: &Servers, seed: u64) -> Result<Outcome, String> {
     let sequence = Sequence::new(seed);
     let real = play(servers.real.clone(), &sequence).await.map_err(|problem| format!("real: {problem}"))?;
-    let simulated = play(servers.simulated.clone(), &sequence).await.map_err(|problem| format!("simulated: {problem}"))?;
+    let simulated = play(servers.simulated.clone(), &sequence)
+        .await
+        .map_err(|problem| format!("simulated: {problem}"))?;
     let (found, met) = difference::first(&sequence, &real, &simulated);
-    let report = found.map(|found| report(&sequence, &found, &real));
+    let report = found.map(|found| report(&sequence, &found, &real, &simulated));
     let codes = real.answers.iter().map(|answer| answer.code).collect();
     Ok(Outcome { codes, events: real.watches.iter().map(|events| events.len() as u64).sum(), met, report })
 }
@@ -135,11 +137,11 @@ async fn play(client: Client, sequence: &Sequence) -> Result<Transcript, String>
     for watch in watches {
         transcript.watches.push(watch.events().await?);
     }
-    Ok(normalise(&transcript, side.generated()))
+    Ok(normalise(&transcript))
 }
 
 /// The difference, after the requests that led to it.
-fn report(sequence: &Sequence, found: &Difference, real: &Transcript) -> String {
+fn report(sequence: &Sequence, found: &Difference, real: &Transcript, simulated: &Transcript) -> String {
     let mut text = String::new();
     let end = found.step.unwrap_or(sequence.steps.len().saturating_sub(1));
     for (step, answer) in sequence.steps.iter().zip(&real.answers).take(end + 1) {
@@ -150,7 +152,21 @@ fn report(sequence: &Sequence, found: &Difference, real: &Transcript) -> String 
             Body::Seen { change, .. } => format!("(as seen) {change}"),
         };
         let content = if step.content_type == "application/json" { "" } else { step.content_type };
-        text += &format!("    {} {} {} {content} {body} -> {}\n", step.method, step.path.replace("{namespace}", "_"), query.join("&"), answer.code);
+        text += &format!(
+            "    {} {} {} {content} {body} -> {}\n",
+            step.method,
+            step.path.replace("{namespace}", "_"),
+            query.join("&"),
+            answer.code
+        );
+    }
+    if std::env::var_os("SLUICE_SEED").is_some()
+        && let Some(step) = found.step
+    {
+        text += &format!(
+            "  real {:#}\n  simulated {:#}\n",
+            real.answers[step].body, simulated.answers[step].body
+        );
     }
     format!("{}\n{text}", found.what)
 }

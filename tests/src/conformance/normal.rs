@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::side::Answer;
 
-/// The shape of a uid: `x` is a hexadecimal digit.
-const UID: &str = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-/// The shape of a server's time: `d` is a digit.
-const TIME: &str = "20dd-dd-ddTdd:dd:ddZ";
+/// The shape of a uid: `X` is a hexadecimal digit.
+const UID: &str = "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX";
+/// The shape of a server's time: `D` is a digit.
+const TIME: &str = "20DD-DD-DDTDD:DD:DDZ";
+/// The shape of a name that a server makes up: `*` is a letter or digit.
+const MADE: &str = "made-*****";
 /// How the times begin that requests themselves bring.
 const GIVEN_TIME: &str = "2026-01-01";
 
@@ -21,8 +23,9 @@ const GIVEN_TIME: &str = "2026-01-01";
 fn shaped<'a>(text: &'a str, at: usize, shape: &str) -> Option<&'a str> {
     let part = text.get(at..at + shape.len())?;
     let fits = part.bytes().zip(shape.bytes()).all(|(byte, shape)| match shape {
-        b'x' => byte.is_ascii_hexdigit(),
-        b'd' => byte.is_ascii_digit(),
+        b'X' => byte.is_ascii_hexdigit(),
+        b'D' => byte.is_ascii_digit(),
+        b'*' => byte.is_ascii_lowercase() || byte.is_ascii_digit(),
         _ => byte == shape,
     });
     fits.then_some(part)
@@ -38,7 +41,7 @@ pub struct Transcript {
 }
 
 /// Rewrites a transcript.
-pub fn normalise(transcript: &Transcript, generated: &[String]) -> Transcript {
+pub fn normalise(transcript: &Transcript) -> Transcript {
     let mut versions = BTreeSet::new();
     for answer in &transcript.answers {
         collect_versions(&answer.body, &mut versions);
@@ -46,11 +49,20 @@ pub fn normalise(transcript: &Transcript, generated: &[String]) -> Transcript {
     for event in transcript.watches.iter().flatten() {
         collect_versions(&event["object"], &mut versions);
     }
-    let mut names = Names { versions: versions.into_iter().zip(1..).collect(), generated, uids: BTreeMap::new(), addresses: BTreeMap::new() };
+    let mut names = Names {
+        versions: versions.into_iter().zip(1..).collect(),
+        made: BTreeMap::new(),
+        uids: BTreeMap::new(),
+        addresses: BTreeMap::new(),
+    };
     let answers = transcript.answers.iter().map(|answer| {
         let mut body = answer.body.clone();
         names.object(&mut body);
-        Answer { code: answer.code, warnings: answer.warnings.iter().map(|text| names.text(text)).collect(), body }
+        Answer {
+            code: answer.code,
+            warnings: answer.warnings.iter().map(|text| names.text(text)).collect(),
+            body,
+        }
     });
     let answers = answers.collect();
     let watches = transcript.watches.iter().map(|events| {
@@ -80,19 +92,22 @@ fn collect_versions(object: &Value, versions: &mut BTreeSet<u64>) {
     versions.extend(version.and_then(|text| text.parse::<u64>().ok()));
 }
 
-struct Names<'a> {
+struct Names {
     versions: BTreeMap<u64, u64>,
-    generated: &'a [String],
+    made: BTreeMap<String, usize>,
     uids: BTreeMap<String, usize>,
     addresses: BTreeMap<String, usize>,
 }
 
-impl Names<'_> {
+impl Names {
     fn object(&mut self, object: &mut Value) {
         if is_list(object) {
             // Others write meanwhile, so this says only that there is a version.
             for key in ["resourceVersion", "continue"] {
-                if let Some(slot) = object["metadata"].get_mut(key).filter(|slot| slot.as_str().is_some_and(|text| !text.is_empty())) {
+                if let Some(slot) = object["metadata"]
+                    .get_mut(key)
+                    .filter(|slot| slot.as_str().is_some_and(|text| !text.is_empty()))
+                {
                     *slot = format!("<{key}>").into();
                 }
             }
@@ -121,7 +136,10 @@ impl Names<'_> {
                 }
             }
             // They are ordered by their times, which may or may not fall into the same second.
-            entries.sort_by_cached_key(|entry| ["operation", "manager", "apiVersion", "subresource"].map(|key| entry[key].to_string()));
+            entries.sort_by_cached_key(|entry| {
+                ["operation", "manager", "apiVersion", "subresource", "fieldsV1"]
+                    .map(|key| entry[key].to_string())
+            });
         }
     }
 
@@ -135,7 +153,12 @@ impl Names<'_> {
         if let Some(slot) = object.pointer_mut("/spec/clusterIP") {
             rename(slot);
         }
-        object.pointer_mut("/spec/clusterIPs").and_then(Value::as_array_mut).into_iter().flatten().for_each(rename);
+        object
+            .pointer_mut("/spec/clusterIPs")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+            .for_each(rename);
     }
 
     fn walk(&mut self, value: &mut Value) {
@@ -158,21 +181,24 @@ impl Names<'_> {
             } else if let Some(time) = shaped(text, at, TIME).filter(|time| !time.starts_with(GIVEN_TIME)) {
                 out += "<time>";
                 at += time.len();
+            } else if let Some(name) = shaped(text, at, MADE) {
+                let next = self.made.len();
+                out += &format!("made-<name {}>", self.made.entry(name.to_owned()).or_insert(next));
+                at += name.len();
             } else {
                 out.push(letter);
                 at += letter.len_utf8();
             }
         }
-        for (before, after) in [("ResourceVersion in the precondition (", ')'), ("ResourceVersion in record (", ')')] {
+        for (before, after) in
+            [("ResourceVersion in the precondition (", ')'), ("ResourceVersion in record (", ')')]
+        {
             let Some(begin) = out.find(before).map(|begin| begin + before.len()) else { continue };
             let Some(end) = out[begin..].find(after).map(|length| begin + length) else { continue };
-            if let Some(rank) = out[begin..end].parse::<u64>().ok().and_then(|number| self.versions.get(&number)) {
+            if let Some(rank) =
+                out[begin..end].parse::<u64>().ok().and_then(|number| self.versions.get(&number))
+            {
                 out.replace_range(begin..end, &format!("<version {rank}>"));
-            }
-        }
-        for (i, name) in self.generated.iter().enumerate() {
-            if out.contains(name.as_str()) {
-                out = out.replace(name.as_str(), &format!("made-<name {i} of {} letters>", name.len()));
             }
         }
         out
@@ -189,30 +215,43 @@ mod tests {
         Answer { code: 200, warnings: Vec::new(), body }
     }
 
-    fn normal(bodies: [Value; 2], generated: &str) -> Vec<Value> {
+    fn normal(bodies: [Value; 2]) -> Vec<Value> {
         let transcript = Transcript { answers: bodies.map(answer).to_vec(), watches: Vec::new() };
-        normalise(&transcript, &[generated.to_owned()]).answers.into_iter().map(|answer| answer.body).collect()
+        normalise(&transcript).answers.into_iter().map(|answer| answer.body).collect()
     }
 
     #[test]
     fn values_of_two_servers_compare() {
         let bodies = |version: u64, uid: &str, name: &str, time: &str| {
             let metadata = |version: u64| json!({"name": name, "uid": uid, "resourceVersion": version.to_string(), "creationTimestamp": time});
-            [json!({"metadata": metadata(version)}), json!({"metadata": metadata(version + 5), "message": format!("{name} at {time}")})]
+            [
+                json!({"metadata": metadata(version)}),
+                json!({"metadata": metadata(version + 5), "message": format!("{name} at {time}")}),
+            ]
         };
-        let real = normal(bodies(900, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11", "made-aaaaa", "2026-11-21T10:00:00Z"), "made-aaaaa");
-        let other = normal(bodies(7, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d22", "made-bbbbb", "2027-01-21T10:00:01Z"), "made-bbbbb");
+        let real =
+            normal(bodies(900, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11", "made-aaaaa", "2026-11-21T10:00:00Z"));
+        let other =
+            normal(bodies(7, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d22", "made-bbbbb", "2027-01-21T10:00:01Z"));
         assert_eq!(real, other);
         assert_eq!(real[1]["metadata"]["resourceVersion"], "<version 2>");
     }
 
     #[test]
     fn order_and_sameness_still_count() {
-        let two = |first: &str, second: &str| normal([json!({"metadata": {"resourceVersion": first}}), json!({"metadata": {"resourceVersion": second}})], "-");
+        let two = |first: &str, second: &str| {
+            normal([
+                json!({"metadata": {"resourceVersion": first}}),
+                json!({"metadata": {"resourceVersion": second}}),
+            ])
+        };
         assert_eq!(two("3", "9"), two("100", "101"));
         assert_ne!(two("3", "9"), two("3", "3"));
         assert_ne!(two("3", "9"), two("9", "3"));
-        let long = normal([json!("made-aaaaaa"), json!(0)], "made-aaaaaa");
-        assert_ne!(long, normal([json!("made-aaaaa"), json!(0)], "made-aaaaa"), "the length of a generated name");
+        assert_ne!(
+            normal([json!("made-aaaaaa"), json!(0)]),
+            normal([json!("made-aaaaa"), json!(0)]),
+            "the length of a generated name"
+        );
     }
 }

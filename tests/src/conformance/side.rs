@@ -55,8 +55,10 @@ impl Side {
 
     /// Creates the namespace that the sequence works in.
     pub async fn begin(&mut self) -> Result<(), String> {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
-        let request = request(&http::Method::POST, "/api/v1/namespaces", "application/json", namespace.to_string())?;
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}});
+        let request =
+            request(&http::Method::POST, "/api/v1/namespaces", "application/json", namespace.to_string())?;
         let answer = self.send_raw(request).await?;
         if answer.code == 201 { Ok(()) } else { Err(format!("the namespace is refused: {}", answer.body)) }
     }
@@ -68,7 +70,8 @@ impl Side {
         let version = list.body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         let uri = format!("{path}?watch=true&resourceVersion={version}&labelSelector={}", escape(selector));
         let request = request(&http::Method::GET, &uri, "", String::new())?;
-        let response = self.client.send(request).await.map_err(|error| format!("watch of {path}: {error}"))?;
+        let response =
+            self.client.send(request).await.map_err(|error| format!("watch of {path}: {error}"))?;
         if response.status() != 200 {
             return Err(format!("watch of {path}: {}", response.status()));
         }
@@ -88,7 +91,8 @@ impl Side {
             Body::Value(value) => self.fill_all(value, &about).to_string(),
             Body::Seen { unseen, change } => {
                 let unseen = || self.fill_all(unseen, &about);
-                let mut object = self.memory.objects.get(&about).map_or_else(unseen, |(_, last)| last.clone());
+                let mut object =
+                    self.memory.objects.get(&about).map_or_else(unseen, |(_, last)| last.clone());
                 json_patch_merge(&mut object, &self.fill_all(change, &about));
                 object.to_string()
             }
@@ -98,19 +102,20 @@ impl Side {
         Ok(answer)
     }
 
-    /// Names that the server has made up so far.
-    pub fn generated(&self) -> &[String] {
-        &self.memory.generated
-    }
-
     async fn send_raw(&self, request: http::Request<kube::client::Body>) -> Result<Answer, String> {
         let what = format!("{} {}", request.method(), request.uri());
         let failed = |error: &dyn std::fmt::Display| format!("{what}: no answer: {error}");
         let response = self.client.send(request).await.map_err(|error| failed(&error))?;
         let code = response.status().as_u16();
-        let warnings = response.headers().get_all("warning").iter().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect();
+        let warnings = response
+            .headers()
+            .get_all("warning")
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+            .collect();
         let bytes = response.into_body().collect().await.map_err(|error| failed(&error))?.to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
         Ok(Answer { code, warnings, body })
     }
 
@@ -119,12 +124,15 @@ impl Side {
         if let Some(token) = body["metadata"]["continue"].as_str() {
             token.clone_into(&mut self.memory.token);
         }
-        let is_rehearsal = step.query.iter().any(|(key, _)| *key == "dryRun") || matches!(&step.body, Body::Value(value) if value.get("dryRun").is_some());
+        let is_rehearsal = step.query.iter().any(|(key, _)| *key == "dryRun")
+            || matches!(&step.body, Body::Value(value) if value.get("dryRun").is_some());
         let name = body["metadata"]["name"].as_str().unwrap_or_default();
         if answer.code >= 300 || body["kind"] == "Status" || name.is_empty() {
             return;
         }
-        if body["metadata"]["generateName"].is_string() && !self.memory.generated.iter().any(|known| known == name) {
+        if body["metadata"]["generateName"].is_string()
+            && !self.memory.generated.iter().any(|known| known == name)
+        {
             self.memory.generated.push(name.to_owned());
         }
         if is_rehearsal {
@@ -164,7 +172,9 @@ impl Side {
         match value {
             Value::String(text) => Value::from(self.fill(text, about)),
             Value::Array(items) => items.iter().map(|item| self.fill_all(item, about)).collect(),
-            Value::Object(map) => map.iter().map(|(key, entry)| (key.clone(), self.fill_all(entry, about))).collect(),
+            Value::Object(map) => {
+                map.iter().map(|(key, entry)| (key.clone(), self.fill_all(entry, about))).collect()
+            }
             other => other.clone(),
         }
     }
@@ -181,7 +191,8 @@ impl Watch {
                 self.rest.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
                 while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = self.rest.drain(..=end).collect();
-                    let event: Value = serde_json::from_slice(&line).map_err(|error| format!("an event that is no JSON: {error}"))?;
+                    let event: Value = serde_json::from_slice(&line)
+                        .map_err(|error| format!("an event that is no JSON: {error}"))?;
                     if event["type"] == "BOOKMARK" {
                         continue;
                     }
@@ -196,13 +207,24 @@ impl Watch {
         match tokio::time::timeout(WATCH_WITHIN, read).await {
             Ok(Ok(())) => Ok(events),
             Ok(Err(problem)) => Err(format!("{problem}, after {} events", events.len())),
-            Err(_) => Err(format!("the watch does not tell of the last object, after {} events", events.len())),
+            Err(_) => {
+                Err(format!("the watch does not tell of the last object, after {} events", events.len()))
+            }
         }
     }
 }
 
-fn request(method: &http::Method, uri: &str, content_type: &str, body: String) -> Result<http::Request<kube::client::Body>, String> {
-    let mut request = http::Request::builder().method(method).uri(uri).header("User-Agent", "conformance/1").header("Accept", "application/json");
+fn request(
+    method: &http::Method,
+    uri: &str,
+    content_type: &str,
+    body: String,
+) -> Result<http::Request<kube::client::Body>, String> {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("User-Agent", "conformance/1")
+        .header("Accept", "application/json");
     if !body.is_empty() {
         request = request.header("Content-Type", content_type);
     }
@@ -211,6 +233,12 @@ fn request(method: &http::Method, uri: &str, content_type: &str, body: String) -
 
 fn escape(text: &str) -> String {
     text.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect()
 }

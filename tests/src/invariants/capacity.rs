@@ -22,7 +22,8 @@ pub(super) fn check(state: &mut State, write: &Write, before: &Moment) {
 
 /// The most pods of a version that could be counted on, as the controller may have seen it.
 fn could_stay(state: &State, name: &str, size: i64) -> i64 {
-    let available = state.seen().filter_map(|moment| moment.sets.get(name)).map(|set| set.available).max().unwrap_or(0);
+    let available =
+        state.seen().filter_map(|moment| moment.sets.get(name)).map(|set| set.available).max().unwrap_or(0);
     available.min(size)
 }
 
@@ -30,7 +31,13 @@ fn could_stay(state: &State, name: &str, size: i64) -> i64 {
 fn size_seen(state: &State, set: &SetView, most: bool) -> i64 {
     let since = state.now.at.checked_sub(state.lag(state.now.at)).unwrap_or(jiff::Timestamp::MIN);
     match state.resized.get(&set.name) {
-        Some((at, old)) if *at >= since => if most { set.size.max(*old) } else { set.size.min(*old) },
+        Some((at, old)) if *at >= since => {
+            if most {
+                set.size.max(*old)
+            } else {
+                set.size.min(*old)
+            }
+        }
         _ => set.size,
     }
 }
@@ -39,7 +46,11 @@ fn resized(state: &mut State, write: &Write, before: &Moment) {
     let old = before.sets.get(write.name.as_str()).cloned();
     let Some(new) = state.now.sets.get(write.name.as_str()).cloned() else {
         if let Some(old) = old.filter(|old| old.size > 0 || old.existing > 0) {
-            state.report("I4", write, format!("deleted with {} pods, wanted none", old.size.max(old.existing)));
+            state.report(
+                "I4",
+                write,
+                format!("deleted with {} pods, wanted none", old.size.max(old.existing)),
+            );
         }
         return;
     };
@@ -52,12 +63,21 @@ fn resized(state: &mut State, write: &Write, before: &Moment) {
 }
 
 fn grown(state: &mut State, write: &Write, new: &SetView, from: i64) {
-    let others: i64 =
-        state.now.sets.values().filter(|set| set.name != new.name).map(|set| size_seen(state, set, false)).sum();
+    let others: i64 = state
+        .now
+        .sets
+        .values()
+        .filter(|set| set.name != new.name)
+        .map(|set| size_seen(state, set, false))
+        .sum();
     let cap = state.seen().map(|moment| moment.rollout.cap).max().unwrap_or(0);
     if others + new.size > cap {
         let seen = others + new.size;
-        state.report("corridor", write, format!("{from} -> {} makes {seen} pods in all, wanted at most {cap}", new.size));
+        state.report(
+            "corridor",
+            write,
+            format!("{from} -> {} makes {seen} pods in all, wanted at most {cap}", new.size),
+        );
     }
     let size = new.size;
     let is_aborted = |moment: &Moment| {
@@ -84,16 +104,26 @@ fn shrunk(state: &mut State, write: &Write, new: &SetView, from: i64) {
     let stays = |moment: &Moment, size: i64| -> i64 {
         let available = |set: &SetView| moment.sets.get(&set.name).map_or(0, |seen| seen.available);
         let others = state.now.sets.values().filter(|set| set.name != new.name);
-        others.map(|set| available(set).min(size_seen(state, set, true))).sum::<i64>() + available(new).min(size)
+        others.map(|set| available(set).min(size_seen(state, set, true))).sum::<i64>()
+            + available(new).min(size)
     };
     let floor = state.seen().map(|moment| moment.rollout.floor).min().unwrap_or(0);
     let is_wrong = |moment: &Moment| stays(moment, new.size) < stays(moment, from).min(floor);
     if state.seen().all(is_wrong) {
         let (was, is) = (stays(&state.now, from), stays(&state.now, new.size));
-        state.report("corridor", write, format!("{from} -> {} takes available pods from {was} to {is}, wanted at least {floor}", new.size));
+        state.report(
+            "corridor",
+            write,
+            format!(
+                "{from} -> {} takes available pods from {was} to {is}, wanted at least {floor}",
+                new.size
+            ),
+        );
     }
     let is_asleep = state.seen().any(|moment| moment.rollout.replicas == 0);
-    let owes_time = |moment: &Moment| moment.sets.get(&new.name).and_then(|set| set.deadline).is_some_and(|at| at > state.now.at);
+    let owes_time = |moment: &Moment| {
+        moment.sets.get(&new.name).and_then(|set| set.deadline).is_some_and(|at| at > state.now.at)
+    };
     let is_leaving = *new.hash != *state.now.rollout.stable && *new.hash != *state.now.rollout.current;
     if !is_asleep && is_leaving && state.seen().all(owes_time) {
         state.report("I4", write, format!("{from} -> {} before its scale-down deadline", new.size));
@@ -111,13 +141,20 @@ fn loses_its_last_pod(state: &mut State, write: &Write, new: &SetView, from: i64
     }
     let services = state.now.rollout.services.clone();
     let leads = |moment: &Moment| {
-        services.iter().find(|name| moment.selected.get(*name).and_then(Option::as_deref) == Some(&*new.hash)).cloned()
+        services
+            .iter()
+            .find(|name| moment.selected.get(*name).and_then(Option::as_deref) == Some(&*new.hash))
+            .cloned()
     };
     // The canary Service of a version that is under way at weight 0 has nowhere else to lead.
     let is_member = state.now.rollout.current == new.hash && !state.now.rollout.aborted;
     if !is_member && state.seen().all(|moment| leads(moment).is_some()) {
         let service = leads(&state.now).unwrap_or_default();
-        state.report("I4", write, format!("{from} -> 0 while Service {service} leads there, wanted 1 or more"));
+        state.report(
+            "I4",
+            write,
+            format!("{from} -> 0 while Service {service} leads there, wanted 1 or more"),
+        );
         return;
     }
     let settle = jiff::SignedDuration::from_secs(SETTLE_SECONDS);
@@ -129,7 +166,13 @@ fn loses_its_last_pod(state: &mut State, write: &Write, new: &SetView, from: i64
         }
     }
     if let Some((at, service)) = left.filter(|(at, _)| *at > since && !is_member) {
-        state.report("I4", write, format!("{from} -> 0 when Service {service} was led away at {at}, wanted {SETTLE_SECONDS} s to settle"));
+        state.report(
+            "I4",
+            write,
+            format!(
+                "{from} -> 0 when Service {service} was led away at {at}, wanted {SETTLE_SECONDS} s to settle"
+            ),
+        );
     }
 }
 
@@ -150,14 +193,22 @@ fn selected(state: &mut State, write: &Write) {
         return;
     };
     let stays = could_stay(state, &set.name, size_seen(state, &set, true));
-    let was_managed = !view::text(before, "/metadata/annotations/argo-rollouts.argoproj.io~1managed-by-rollouts").is_empty();
+    let was_managed =
+        !view::text(before, "/metadata/annotations/argo-rollouts.argoproj.io~1managed-by-rollouts")
+            .is_empty();
     let least = if was_managed { 1 } else { set.size.max(1) };
     let nobody_answers = match &old {
         None => false,
-        Some(old) => state.seen().any(|moment| !moment.sets.values().any(|set| *set.hash == **old && set.ready > 0)),
+        Some(old) => {
+            state.seen().any(|moment| !moment.sets.values().any(|set| *set.hash == **old && set.ready > 0))
+        }
     };
     if stays < least && !is_asleep && !nobody_answers {
-        state.report("I5", write, format!("leads to {} with {stays} available pods, wanted {least}", set.name));
+        state.report(
+            "I5",
+            write,
+            format!("leads to {} with {stays} available pods, wanted {least}", set.name),
+        );
     }
 }
 
@@ -174,6 +225,10 @@ fn promoted(state: &mut State, write: &Write, before: &Moment) {
     let stays = could_stay(state, &set.name, size_seen(state, &set, true));
     let wanted = state.seen().map(|moment| moment.rollout.replicas).min().unwrap_or(0);
     if stays < wanted {
-        state.report("I1", write, format!("{} becomes stable with {stays} available pods, wanted {wanted}", set.name));
+        state.report(
+            "I1",
+            write,
+            format!("{} becomes stable with {stays} available pods, wanted {wanted}", set.name),
+        );
     }
 }

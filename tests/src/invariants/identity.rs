@@ -59,7 +59,8 @@ fn foreign_fields(state: &mut State, write: &Write) {
         ],
         _ => {
             let keys = ["revision", "revision-history", "desired-replicas"];
-            let mut ours: Vec<String> = keys.iter().map(|key| annotation(&format!("rollout.argoproj.io/{key}"))).collect();
+            let mut ours: Vec<String> =
+                keys.iter().map(|key| annotation(&format!("rollout.argoproj.io/{key}"))).collect();
             ours.push(annotation("scale-down-deadline"));
             ours.extend(state.identity.annotations.iter().filter_map(|(key, value)| {
                 let is_copied = after["metadata"]["annotations"][key].as_str() == Some(value.as_str());
@@ -98,9 +99,17 @@ fn created(state: &mut State, write: &Write, after: &Value) {
             && view::print(&other["spec"]["template"]) == template
             && other.pointer("/metadata/ownerReferences/0/kind").and_then(Value::as_str) == Some("Rollout")
     };
-    let twin = state.objects.iter().find(|((kind, _), object)| &**kind == "ReplicaSet" && is_same(object)).map(|((_, name), _)| name.clone());
+    let twin = state
+        .objects
+        .iter()
+        .find(|((kind, _), object)| &**kind == "ReplicaSet" && is_same(object))
+        .map(|((_, name), _)| name.clone());
     if let Some(twin) = twin {
-        state.report("I10", write, format!("runs the same template as {twin}, wanted one ReplicaSet for one template"));
+        state.report(
+            "I10",
+            write,
+            format!("runs the same template as {twin}, wanted one ReplicaSet for one template"),
+        );
     }
     if state.seen().all(|moment| moment.rollout.template != template) {
         state.report("I10", write, "runs a template that nobody asked for".into());
@@ -137,7 +146,11 @@ fn revisions(state: &mut State, write: &Write) {
     };
     let templates = state.identity.templates;
     if count > templates {
-        state.report("I10", write, format!("revision {new} is change {count}, and the template changed {templates} times"));
+        state.report(
+            "I10",
+            write,
+            format!("revision {new} is change {count}, and the template changed {templates} times"),
+        );
     }
 }
 

@@ -100,7 +100,10 @@ pub struct Checker(Arc<Mutex<State>>);
 impl Checker {
     /// Starts checking; `controllers` are the identities that the controller writes under.
     pub fn watch(cluster: &Cluster, controllers: &[&str]) -> Checker {
-        let state = State { controllers: controllers.iter().map(|&name| name.to_owned()).collect(), ..State::default() };
+        let state = State {
+            controllers: controllers.iter().map(|&name| name.to_owned()).collect(),
+            ..State::default()
+        };
         let checker = Checker(Arc::new(Mutex::new(state)));
         let own = checker.clone();
         cluster.on_write(move |_, write| own.state().take_in(write));
@@ -309,14 +312,24 @@ impl State {
     fn describe(&self, write: &Write) -> String {
         let subresource = write.subresource.map(|name| format!("/{name}")).unwrap_or_default();
         let what = match (&write.before, &write.after) {
-            (None, Some(after)) if &*write.kind == "ReplicaSet" => format!("created with {} pods", view::number(after, "/spec/replicas")),
+            (None, Some(after)) if &*write.kind == "ReplicaSet" => {
+                format!("created with {} pods", view::number(after, "/spec/replicas"))
+            }
             (None, _) => "created".into(),
             (_, None) => "gone".into(),
             (Some(before), Some(after)) => {
-                let ignored = ["metadata/resourceVersion", "metadata/managedFields", "metadata/generation", "status/observedGeneration"];
+                let ignored = [
+                    "metadata/resourceVersion",
+                    "metadata/managedFields",
+                    "metadata/generation",
+                    "status/observedGeneration",
+                ];
                 view::differences(before, after, &ignored).join("; ")
             }
         };
-        self.line(write.at, &format!("{} {} {}{subresource} {}: {what}", write.identity, write.verb, write.kind, write.name))
+        self.line(
+            write.at,
+            &format!("{} {} {}{subresource} {}: {what}", write.identity, write.verb, write.kind, write.name),
+        )
     }
 }

@@ -21,7 +21,8 @@ pub(super) fn check(state: &mut State, write: &Write, is_own: bool) {
         return;
     }
     let Some(after) = write.after.clone() else { return };
-    let is_new_plan = state.position.steps.last().is_none_or(|last| last["spec"]["strategy"] != after["spec"]["strategy"]);
+    let is_new_plan =
+        state.position.steps.last().is_none_or(|last| last["spec"]["strategy"] != after["spec"]["strategy"]);
     if is_new_plan {
         state.position.steps.push(Arc::clone(&after));
     }
@@ -69,7 +70,8 @@ impl<'a> Status<'a> {
 
     /// Whether another template or another plan of steps starts over.
     fn starts_over(self, next: Status) -> bool {
-        self.text("currentPodHash") != next.text("currentPodHash") || self.text("currentStepHash") != next.text("currentStepHash")
+        self.text("currentPodHash") != next.text("currentPodHash")
+            || self.text("currentStepHash") != next.text("currentStepHash")
     }
 }
 
@@ -164,8 +166,14 @@ fn resume(state: &mut State, write: &Write, old: Status, new: Status) {
 
 /// W41: no pause is passed before its time, or without the person that it waits for.
 fn steps_passed(state: &mut State, write: &Write, old: Status, new: Status, after: &Value) {
-    let is_seen = view::text(&after["status"], "/observedGeneration") == view::number(after, "/metadata/generation").to_string();
-    if !is_seen || old.starts_over(new) || new.is("abort") || old.is("promoteFull") || new.is_promoted() && old.is_promoted() {
+    let is_seen = view::text(&after["status"], "/observedGeneration")
+        == view::number(after, "/metadata/generation").to_string();
+    if !is_seen
+        || old.starts_over(new)
+        || new.is("abort")
+        || old.is("promoteFull")
+        || new.is_promoted() && old.is_promoted()
+    {
         return;
     }
     let is_retry = old.0.get("abortedAt").is_some() && new.0.get("abortedAt").is_none();
@@ -175,13 +183,22 @@ fn steps_passed(state: &mut State, write: &Write, old: Status, new: Status, afte
         let is_first = number as i64 == old.index() && !is_retry;
         let was_resumed = is_first && old.is("controllerPause") && !old.is_paused();
         let lasted = old.pause_since().filter(|_| is_first).map(|since| write.at.duration_since(since));
-        let wanted = pause["duration"].as_str().and_then(|text| text.trim_end_matches('s').parse().ok()).or(pause["duration"].as_i64());
+        let wanted = pause["duration"]
+            .as_str()
+            .and_then(|text| text.trim_end_matches('s').parse().ok())
+            .or(pause["duration"].as_i64());
         let is_over = match (wanted, lasted) {
             (Some(wanted), Some(lasted)) => lasted >= SignedDuration::from_secs(wanted),
             _ => false,
         };
         if !was_resumed && !is_over {
-            state.report("W41", write, format!("pause step {number} is passed after {lasted:?} of {wanted:?} s, and nobody resumed it"));
+            state.report(
+                "W41",
+                write,
+                format!(
+                    "pause step {number} is passed after {lasted:?} of {wanted:?} s, and nobody resumed it"
+                ),
+            );
         }
     }
 }

@@ -45,7 +45,9 @@ impl SetView {
             available: number(set, "/status/availableReplicas"),
             ready: number(set, "/status/readyReplicas"),
             existing: number(set, "/status/replicas"),
-            deadline: set.pointer("/metadata/annotations/scale-down-deadline").and_then(|at| at.as_str()?.parse().ok()),
+            deadline: set
+                .pointer("/metadata/annotations/scale-down-deadline")
+                .and_then(|at| at.as_str()?.parse().ok()),
         })
     }
 }
@@ -99,7 +101,8 @@ impl RolloutView {
                 plan.add(&canary["steps"].to_string());
                 plan.0
             },
-            is_observed: text(rollout, "/status/observedGeneration") == number(rollout, "/metadata/generation").to_string(),
+            is_observed: text(rollout, "/status/observedGeneration")
+                == number(rollout, "/metadata/generation").to_string(),
         }
     }
 }
@@ -228,15 +231,21 @@ mod tests {
             (3, json!(0), json!("10%"), (0, 1)),
             (2, json!(1), json!(7), (1, 2)),
         ] {
-            assert_eq!(bounds(replicas, Some(&surge), Some(&unavailable)), expected, "{replicas} {surge} {unavailable}");
+            assert_eq!(
+                bounds(replicas, Some(&surge), Some(&unavailable)),
+                expected,
+                "{replicas} {surge} {unavailable}"
+            );
         }
         assert_eq!(bounds(8, None, None), (2, 2));
     }
 
     #[test]
     fn differences_name_the_leaf() {
-        let before = json!({"metadata": {"labels": {"a/b": "1"}, "resourceVersion": "1"}, "spec": {"replicas": 1}});
-        let after = json!({"metadata": {"labels": {"a/b": "2"}, "resourceVersion": "2"}, "spec": {"replicas": 1}});
+        let before =
+            json!({"metadata": {"labels": {"a/b": "1"}, "resourceVersion": "1"}, "spec": {"replicas": 1}});
+        let after =
+            json!({"metadata": {"labels": {"a/b": "2"}, "resourceVersion": "2"}, "spec": {"replicas": 1}});
         let found = differences(&before, &after, &["metadata/resourceVersion"]);
         assert_eq!(found, ["metadata/labels/a~1b: 1 -> 2"]);
     }

@@ -66,7 +66,8 @@ impl Bench {
             cluster.create("setup", crd.clone()).expect("our own kinds are accepted");
         }
         let checker = Checker::watch(&cluster, &CONTROLLERS);
-        let workloads = cluster.start_controllers(controllers::standard(Settings { seed, ..settings.with_kinds(["Rollout"]) }));
+        let workloads = cluster
+            .start_controllers(controllers::standard(Settings { seed, ..settings.with_kinds(["Rollout"]) }));
         Bench { cluster, checker, workloads, running: [None, None], has_lease, seed, unexplained: 0 }
     }
 
@@ -108,7 +109,8 @@ impl Bench {
 
     /// How often a controller found neither goal, write nor wait.
     pub fn unexplained(&self) -> u64 {
-        self.unexplained + self.running.iter().flatten().map(|running| unexplained(&running.handle)).sum::<u64>()
+        self.unexplained
+            + self.running.iter().flatten().map(|running| unexplained(&running.handle)).sum::<u64>()
     }
 
     /// Whether a controller ended by itself, which none may.
@@ -134,7 +136,9 @@ impl Bench {
     /// Its ReplicaSets, newest revision last.
     pub fn sets(&self) -> Vec<Arc<Value>> {
         let mut sets = self.cluster.list("ReplicaSet", Some(NAMESPACE));
-        sets.sort_by_key(|set| (crate::simulation::revision(set), set["metadata"]["name"].as_str().map(str::to_owned)));
+        sets.sort_by_key(|set| {
+            (crate::simulation::revision(set), set["metadata"]["name"].as_str().map(str::to_owned))
+        });
         sets
     }
 
@@ -145,7 +149,8 @@ impl Bench {
 
     /// A person's merge patch of an object; gone objects are left alone.
     pub fn patch(&self, kind: &str, name: &str, subresource: Option<&str>, patch: Value) {
-        let answer = self.cluster.patch(PERSON, kind, Some(NAMESPACE), name, subresource, Patch::Merge(patch));
+        let answer =
+            self.cluster.patch(PERSON, kind, Some(NAMESPACE), name, subresource, Patch::Merge(patch));
         if let Err(status) = answer {
             assert!(status.is_not_found(), "what a person patches is accepted: {status}");
         }

@@ -47,27 +47,92 @@ pub struct Story {
 
 /// The stories.
 pub fn stories() -> Vec<Story> {
-    use Act::{Apply, Image, Phase, PausedAt, Status};
+    use Act::{Apply, Image, PausedAt, Phase, Status};
     let resume = || Status(json!({"pauseConditions": null}));
     let first = || Phase("1", "Healthy");
     let story = |name, acts: Vec<Act>| Story { name, spec: json!({}), acts };
     vec![
         story("first deploy", vec![first()]),
-        story("pause and promote", vec![first(), Image("2"), PausedAt("2", 1), resume(), PausedAt("2", 3), resume(), Phase("2", "Healthy")]),
-        story("abort", vec![first(), Image("2"), PausedAt("2", 1), Status(json!({"abort": true})), Phase("2", "Degraded")]),
-        story("abort and retry", vec![
-            first(), Image("2"), PausedAt("2", 1), Status(json!({"abort": true})), Phase("2", "Degraded"),
-            Status(json!({"abort": false})), PausedAt("2", 1), resume(), PausedAt("2", 3), resume(), Phase("2", "Healthy"),
-        ]),
-        story("back to the old template", vec![first(), Image("2"), PausedAt("2", 1), resume(), PausedAt("2", 3), Image("1"), first()]),
-        story("promote in full", vec![first(), Image("2"), PausedAt("2", 1), Status(json!({"promoteFull": true})), Phase("2", "Healthy")]),
-        story("a third revision", vec![
-            first(), Image("2"), PausedAt("2", 1), resume(), PausedAt("2", 3), Image("3"), PausedAt("3", 1), resume(), PausedAt("3", 3),
-        ]),
-        story("scaled on the way", vec![
-            first(), Image("2"), PausedAt("2", 1), Apply(json!({"spec": {"replicas": 7}})), resume(), PausedAt("2", 3),
-            Apply(json!({"spec": {"replicas": 3}})), resume(), Phase("2", "Healthy"),
-        ]),
+        story(
+            "pause and promote",
+            vec![
+                first(),
+                Image("2"),
+                PausedAt("2", 1),
+                resume(),
+                PausedAt("2", 3),
+                resume(),
+                Phase("2", "Healthy"),
+            ],
+        ),
+        story(
+            "abort",
+            vec![
+                first(),
+                Image("2"),
+                PausedAt("2", 1),
+                Status(json!({"abort": true})),
+                Phase("2", "Degraded"),
+            ],
+        ),
+        story(
+            "abort and retry",
+            vec![
+                first(),
+                Image("2"),
+                PausedAt("2", 1),
+                Status(json!({"abort": true})),
+                Phase("2", "Degraded"),
+                Status(json!({"abort": false})),
+                PausedAt("2", 1),
+                resume(),
+                PausedAt("2", 3),
+                resume(),
+                Phase("2", "Healthy"),
+            ],
+        ),
+        story(
+            "back to the old template",
+            vec![first(), Image("2"), PausedAt("2", 1), resume(), PausedAt("2", 3), Image("1"), first()],
+        ),
+        story(
+            "promote in full",
+            vec![
+                first(),
+                Image("2"),
+                PausedAt("2", 1),
+                Status(json!({"promoteFull": true})),
+                Phase("2", "Healthy"),
+            ],
+        ),
+        story(
+            "a third revision",
+            vec![
+                first(),
+                Image("2"),
+                PausedAt("2", 1),
+                resume(),
+                PausedAt("2", 3),
+                Image("3"),
+                PausedAt("3", 1),
+                resume(),
+                PausedAt("3", 3),
+            ],
+        ),
+        story(
+            "scaled on the way",
+            vec![
+                first(),
+                Image("2"),
+                PausedAt("2", 1),
+                Apply(json!({"spec": {"replicas": 7}})),
+                resume(),
+                PausedAt("2", 3),
+                Apply(json!({"spec": {"replicas": 3}})),
+                resume(),
+                Phase("2", "Healthy"),
+            ],
+        ),
         Story {
             name: "aborted by its deadline",
             spec: json!({"progressDeadlineSeconds": 20, "progressDeadlineAbort": true}),
@@ -171,7 +236,10 @@ async fn act_out(bench: &mut Bench, act: &Act) -> Result<(), String> {
             while !is_reached(bench, act) {
                 if bench.now() > end {
                     let recent = bench.checker.recent().join("\n    ");
-                    return Err(format!("{act:?} does not come about: {}\n    {recent}", bench.rollout()["status"]));
+                    return Err(format!(
+                        "{act:?} does not come about: {}\n    {recent}",
+                        bench.rollout()["status"]
+                    ));
                 }
                 bench.pass_ms(100).await;
                 revive(bench).await;
@@ -184,18 +252,24 @@ async fn act_out(bench: &mut Bench, act: &Act) -> Result<(), String> {
 fn is_reached(bench: &Bench, act: &Act) -> bool {
     let rollout = bench.rollout();
     let status = &rollout["status"];
-    let is_seen = status["observedGeneration"].as_str() == Some(rollout["metadata"]["generation"].to_string().as_str());
+    let is_seen =
+        status["observedGeneration"].as_str() == Some(rollout["metadata"]["generation"].to_string().as_str());
     let is_current = |tag: &str| {
         let image = super::scenario::image(tag);
         bench.sets().iter().any(|set| {
             set["metadata"]["labels"][HASH] == status["currentPodHash"]
-                && set.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str) == Some(&image)
+                && set.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str)
+                    == Some(&image)
         })
     };
     match act {
         Act::PausedAt(tag, index) => {
             let is_paused = status["pauseConditions"].as_array().is_some_and(|list| !list.is_empty());
-            is_seen && is_current(tag) && is_paused && status["currentStepIndex"] == *index && status["phase"] == "Paused"
+            is_seen
+                && is_current(tag)
+                && is_paused
+                && status["currentStepIndex"] == *index
+                && status["phase"] == "Paused"
         }
         Act::Phase(tag, phase) => is_seen && is_current(tag) && status["phase"] == *phase,
         _ => true,
@@ -213,7 +287,8 @@ fn state(bench: &Bench) -> Value {
         conditions.sort_by_key(|condition| condition["type"].as_str().map(str::to_owned));
     }
     let sets: Vec<Value> = bench.sets().iter().map(|set| Value::clone(set)).collect();
-    let services: Vec<Value> = bench.cluster.list("Service", Some("default")).iter().map(|service| Value::clone(service)).collect();
+    let services: Vec<Value> =
+        bench.cluster.list("Service", Some("default")).iter().map(|service| Value::clone(service)).collect();
     let mut state = json!({
         "spec": rollout["spec"], "annotations": rollout["metadata"]["annotations"], "status": status, "sets": sets, "services": services,
     });
@@ -224,12 +299,21 @@ fn state(bench: &Bench) -> Value {
 /// Removes what may differ from run to run.
 fn forget(value: &mut Value) {
     const FLEETING: [&str; 9] = [
-        "uid", "resourceVersion", "managedFields", "generation", "observedGeneration", "clusterIP", "clusterIPs", "sluice.dev/selected-at",
+        "uid",
+        "resourceVersion",
+        "managedFields",
+        "generation",
+        "observedGeneration",
+        "clusterIP",
+        "clusterIPs",
+        "sluice.dev/selected-at",
         "creationTimestamp",
     ];
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| !FLEETING.contains(&key.as_str()) && !key.ends_with("Time") && !key.ends_with("At"));
+            map.retain(|key, _| {
+                !FLEETING.contains(&key.as_str()) && !key.ends_with("Time") && !key.ends_with("At")
+            });
             map.values_mut().for_each(forget);
         }
         Value::Array(list) => list.iter_mut().for_each(forget),

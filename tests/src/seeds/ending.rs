@@ -26,7 +26,8 @@ pub enum Ending {
 
 /// How the pods of an image behave, by its tag.
 fn mood(set: &Value) -> &str {
-    let image = set.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
+    let image =
+        set.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
     image.rsplit_once(':').map_or("", |(_, tag)| tag)
 }
 
@@ -51,7 +52,9 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
     let (spec, status) = (&rollout["spec"], &rollout["status"]);
     let sets = bench.sets();
     let replicas = number(&rollout, "/spec/replicas");
-    let hash = |set: &Value| set["metadata"]["labels"]["rollouts-pod-template-hash"].as_str().unwrap_or_default().to_owned();
+    let hash = |set: &Value| {
+        set["metadata"]["labels"]["rollouts-pod-template-hash"].as_str().unwrap_or_default().to_owned()
+    };
     let of = |field: &str| {
         let wanted = status[field].as_str().unwrap_or_default();
         sets.iter().find(|set| hash(set) == wanted)
@@ -59,7 +62,14 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
     let sizes: Vec<String> = sets
         .iter()
         .filter(|set| number(set, "/spec/replicas") > 0 || number(set, "/status/replicas") > 0)
-        .map(|set| format!("{}:{}/{}", mood(set), number(set, "/spec/replicas"), number(set, "/status/availableReplicas")))
+        .map(|set| {
+            format!(
+                "{}:{}/{}",
+                mood(set),
+                number(set, "/spec/replicas"),
+                number(set, "/status/availableReplicas")
+            )
+        })
         .collect();
     let text = |field: &str| status[field].as_str().unwrap_or_default();
     let (phase, message) = (text("phase"), text("message"));
@@ -72,7 +82,11 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
     let running = sets.iter().filter(|set| number(set, "/status/replicas") > 0);
     let is_restless_now = running.clone().any(|set| is_restless(set));
     let Some(current) = of("currentPodHash") else {
-        return if spec["paused"] == true { Ok(Ending::Held) } else { wrong("the current ReplicaSet is missing") };
+        return if spec["paused"] == true {
+            Ok(Ending::Held)
+        } else {
+            wrong("the current ReplicaSet is missing")
+        };
     };
     let Some(stable) = of("stableRS") else { return wrong("the stable ReplicaSet is missing") };
     let size = |set: &Value| number(set, "/spec/replicas");
@@ -84,7 +98,10 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
     let waits = |kind: &str| {
         let conditions = status["conditions"].as_array().map_or(&[][..], Vec::as_slice);
         let waiting = conditions.iter().find(|condition| condition["type"] == "Waiting");
-        waiting.is_some_and(|waiting| waiting["reason"] == kind && waiting["message"].as_str().is_some_and(|text| text.contains("wanted")))
+        waiting.is_some_and(|waiting| {
+            waiting["reason"] == kind
+                && waiting["message"].as_str().is_some_and(|text| text.contains("wanted"))
+        })
     };
     if text("stableRS") == text("currentPodHash") {
         if is_good(current) {
@@ -107,8 +124,15 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         if replicas == 0 && total == 0 {
             return Ok(Ending::Asleep);
         }
-        if size(current) == replicas && phase != "Healthy" && !message.is_empty() && (waits("Pods") || phase == "Degraded") {
+        if size(current) == replicas
+            && phase != "Healthy"
+            && !message.is_empty()
+            && (waits("Pods") || phase == "Degraded")
+        {
             return Ok(Ending::NoPods);
+        }
+        if total > replicas && (waits("Pods") || waits("Place") || waits("Floor")) {
+            return Ok(Ending::NoPods); // another version serves, and holds the places
         }
         return wrong("the stable version has no pods, and that is not said");
     }
@@ -128,22 +152,36 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         return wrong("aborted, and stable is not at its full size");
     }
     if spec["paused"] == true {
-        return if phase == "Paused" || phase == "Degraded" { Ok(Ending::Held) } else { wrong("held, and that is not said") };
+        return if phase == "Paused" || phase == "Degraded" {
+            Ok(Ending::Held)
+        } else {
+            wrong("held, and that is not said")
+        };
     }
-    let everybody_is_good = sets.iter().filter(|set| size(set) > 0).all(|set| is_good(set)) && is_good(current);
+    let everybody_is_good =
+        sets.iter().filter(|set| size(set) > 0).all(|set| is_good(set)) && is_good(current);
     if status["pauseConditions"].as_array().is_some_and(|list| !list.is_empty()) {
         if phase != "Paused" && phase != "Degraded" {
             return wrong("at a pause, and that is not said");
         }
         if everybody_is_good {
-            sizes_fit(&rollout, size(current), size(stable), total, &sets).map_err(|what| format!("{what}: {seen}"))?;
+            sizes_fit(&rollout, size(current), size(stable), total, &sets)
+                .map_err(|what| format!("{what}: {seen}"))?;
         }
         let index = usize::try_from(number(status, "/currentStepIndex")).unwrap_or(0);
         let pause = &spec["strategy"]["canary"]["steps"][index]["pause"];
-        return if pause.is_object() && pause.get("duration").is_none() { Ok(Ending::Paused) } else { wrong("a pause without an end at a step that has one") };
+        return if pause.is_object() && pause.get("duration").is_none() {
+            Ok(Ending::Paused)
+        } else {
+            wrong("a pause without an end at a step that has one")
+        };
     }
     if replicas == 0 {
-        return if total == 0 && waits("Asleep") { Ok(Ending::Asleep) } else { wrong("no replicas are wanted") };
+        return if total == 0 && waits("Asleep") {
+            Ok(Ending::Asleep)
+        } else {
+            wrong("no replicas are wanted")
+        };
     }
     if everybody_is_good {
         return wrong("every version is good, and it does not go on");
@@ -156,9 +194,18 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
 }
 
 /// Whether the sizes are those of the step, to a pod.
-fn sizes_fit(rollout: &Value, new: i64, stable: i64, total: i64, sets: &[std::sync::Arc<Value>]) -> Result<(), String> {
+fn sizes_fit(
+    rollout: &Value,
+    new: i64,
+    stable: i64,
+    total: i64,
+    sets: &[std::sync::Arc<Value>],
+) -> Result<(), String> {
     let replicas = number(rollout, "/spec/replicas");
-    let steps = rollout.pointer("/spec/strategy/canary/steps").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let steps = rollout
+        .pointer("/spec/strategy/canary/steps")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
     let index = usize::try_from(number(rollout, "/status/currentStepIndex")).unwrap_or(0);
     let weight = steps.iter().take(index + 1).rev().find_map(|step| step["setWeight"].as_i64()).unwrap_or(0);
     let available: i64 = sets.iter().map(|set| number(set, "/status/availableReplicas")).sum();
@@ -173,7 +220,10 @@ fn sizes_fit(rollout: &Value, new: i64, stable: i64, total: i64, sets: &[std::sy
         return Err(format!("{available} of {total} pods are available"));
     }
     let off = (new * 100 - weight * total).abs();
-    if off >= 100 && !pins_stable && !(weight > 0 && weight < 100 && (new == 1 || stable == 1 || replicas == 1)) {
+    if off >= 100
+        && !pins_stable
+        && !(weight > 0 && weight < 100 && (new == 1 || stable == 1 || replicas == 1))
+    {
         return Err(format!("{new} of {total} pods, wanted {weight} %"));
     }
     Ok(())

@@ -64,7 +64,8 @@ pub fn run_all(seeds: std::ops::Range<u64>) -> Summary {
                             summary.failures.insert(seed, problem);
                         }
                         Err(panic) => {
-                            let text = panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into());
+                            let text =
+                                panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into());
                             summary.failures.insert(seed, text);
                         }
                     }

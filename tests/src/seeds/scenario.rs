@@ -100,7 +100,8 @@ pub enum Event {
     Cut(u64),
 }
 
-const MOODS: [&str; 10] = ["good", "good", "good", "good", "slow", "bad", "unready", "flap", "pending", "dies-20s"];
+const MOODS: [&str; 10] =
+    ["good", "good", "good", "good", "slow", "bad", "unready", "flap", "pending", "dies-20s"];
 
 const WEIGHTS: [i64; 10] = [0, 10, 20, 25, 33, 50, 60, 75, 90, 100];
 
@@ -131,7 +132,7 @@ impl Scenario {
         }
     }
 
-    /// Whether this Rollout names a Service for a role.
+    /// A Service in front of every version.
     pub fn service(name: &str) -> Value {
         json!({
             "apiVersion": "v1", "kind": "Service",
@@ -143,7 +144,8 @@ impl Scenario {
 
 fn rollout(rng: &mut SmallRng, services: &[&str]) -> Value {
     let (surge, unavailable) = corridor(rng);
-    let mut canary = json!({"maxSurge": surge, "maxUnavailable": unavailable, "steps": steps(rng)});
+    let steps = steps(rng, services);
+    let mut canary = json!({"maxSurge": surge, "maxUnavailable": unavailable, "steps": steps});
     for service in services {
         let role = if *service == "web-stable" { "stableService" } else { "canaryService" };
         canary[role] = json!(service);
@@ -192,14 +194,27 @@ fn corridor(rng: &mut SmallRng) -> (Value, Value) {
     }
 }
 
-fn steps(rng: &mut SmallRng) -> Value {
+/// A few steps. With a canary Service the first one sends it somewhere: at weight 0 it would stay on a
+/// version that leads nowhere.
+fn steps(rng: &mut SmallRng, services: &[&str]) -> Value {
     let count = rng.random_range(0..=5);
     let step = |rng: &mut SmallRng| match rng.random_range(0..10) {
         0..=5 => json!({"setWeight": WEIGHTS.choose(rng)}),
         6..=7 => json!({"pause": {}}),
         _ => json!({"pause": {"duration": rng.random_range(1..40)}}),
     };
-    (0..count).map(|_| step(rng)).collect()
+    let mut steps: Vec<Value> = (0..count).map(|_| step(rng)).collect();
+    if services.contains(&"web-canary") {
+        for step in &mut steps {
+            if step["setWeight"] == 0 {
+                *step = json!({"setWeight": 5});
+            }
+        }
+        if steps.first().is_some_and(|step| step.get("pause").is_some()) {
+            steps.insert(0, json!({"setWeight": 30}));
+        }
+    }
+    steps.into()
 }
 
 /// How long after the event before, in ms.
@@ -241,7 +256,7 @@ fn event(rng: &mut SmallRng, tags: &mut u32, services: &[&str]) -> Event {
         56..=59 => Event::Retry,
         60..=61 => Event::SkipStep,
         62 => Event::SkipAllSteps,
-        63..=64 => Event::Steps(steps(rng)),
+        63..=64 => Event::Steps(steps(rng, services)),
         65 => {
             let (surge, unavailable) = corridor(rng);
             Event::Bounds(surge, unavailable)
@@ -254,7 +269,11 @@ fn event(rng: &mut SmallRng, tags: &mut u32, services: &[&str]) -> Event {
         80..=84 => Event::KillAtWrite(rng.random_range(1..8), span(rng)),
         85..=86 => Event::Conflict(rng.random_range(1..5)),
         87..=90 => Event::FailWrite(rng.random_range(1..6), rng.random_bool(0.5), rng.random_range(0..4)),
-        91..=93 => Event::LateWatch(rng.random_range(0..4), rng.random_range(50..9_000), rng.random_range(5_000..40_000)),
+        91..=93 => Event::LateWatch(
+            rng.random_range(0..4),
+            rng.random_range(50..9_000),
+            rng.random_range(5_000..40_000),
+        ),
         94 => Event::MuteWatches(span(rng)),
         95 => Event::DropWatches,
         96 => Event::ExpireWatches,

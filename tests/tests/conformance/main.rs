@@ -16,12 +16,18 @@ fn number(name: &str) -> Option<u64> {
 
 async fn define(client: &Client, definition: &Value) {
     let body = definition.to_string().into_bytes();
-    let request = http::Request::post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").header("Content-Type", "application/json");
+    let request = http::Request::post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+        .header("Content-Type", "application/json");
     let created = client.request::<Value>(request.body(body).expect("a request")).await;
     created.unwrap_or_else(|error| panic!("{}: {error}", definition["metadata"]["name"]));
     let spec = &definition["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let path = format!("/apis/{}/{}/{}", text(&spec["group"]), text(&spec["versions"][0]["name"]), text(&spec["names"]["plural"]));
+    let path = format!(
+        "/apis/{}/{}/{}",
+        text(&spec["group"]),
+        text(&spec["versions"][0]["name"]),
+        text(&spec["names"]["plural"])
+    );
     let served = eventually(&path, Duration::from_secs(60), async || {
         let request = http::Request::get(&path).body(Vec::new()).expect("a request");
         client.request::<Value>(request).await.map(drop).map_err(|error| error.to_string())
@@ -33,8 +39,10 @@ async fn define(client: &Client, definition: &Value) {
 async fn the_simulator_answers_as_a_real_server() {
     let options = Options { controllers: false, scheduler: false, nodes: 0, ..Options::default() };
     let plane = ControlPlane::start(options).await.expect("the control plane starts");
-    let cluster = Cluster::new(sluice_sim::Options { start: jiff::Timestamp::now(), ..sluice_sim::Options::default() });
-    let servers = Servers { real: plane.client().await.expect("a client"), simulated: cluster.client("admin") };
+    let cluster =
+        Cluster::new(sluice_sim::Options { start: jiff::Timestamp::now(), ..sluice_sim::Options::default() });
+    let servers =
+        Servers { real: plane.client().await.expect("a client"), simulated: cluster.client("admin") };
     for definition in conformance::definitions() {
         define(&servers.real, &definition).await;
         define(&servers.simulated, &definition).await;
@@ -57,7 +65,12 @@ async fn the_simulator_answers_as_a_real_server() {
     for (seed, report) in summary.failures.iter().take(number("SLUICE_SHOW").map_or(12, |n| n as usize)) {
         println!("{}\n  {report}", conformance::rerun(*seed));
     }
-    assert!(summary.failures.is_empty(), "{} of {count} sequences differ: {:?}", summary.failures.len(), summary.failures.keys());
+    assert!(
+        summary.failures.is_empty(),
+        "{} of {count} sequences differ: {:?}",
+        summary.failures.len(),
+        summary.failures.keys()
+    );
     if is_whole {
         assert_eq!(summary.unneeded(), Vec::<&str>::new(), "accepted differences that were not met");
         for code in [200, 201, 400, 404, 409, 422] {

@@ -18,22 +18,31 @@ use crate::harness::{SOON, Sandbox, canary, image, text};
 const ROLLOUTS: usize = 6;
 const KILLS: usize = 5;
 
-/// Builds the controller as users run it; what lies about may be of another day.
-async fn binary() -> Result<PathBuf> {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package=sluice-controller", "--bin=sluice"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
+/// The controller as users run it: what `SLUICE_BIN` names, or what cargo built beside this test.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("SLUICE_BIN") {
+        return Ok(path.into());
     }
-    // What cargo tells this process about its own package is not about that one.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
-        build.env_remove(name);
-    }
-    let output = build.stdin(Stdio::null()).output().await?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(Path::parent).context("tests are built into target/<profile>/deps")?;
-    Ok(folder.join("sluice"))
+    let folder =
+        test.parent().and_then(Path::parent).context("tests are built into target/<profile>/deps")?;
+    let binary = folder.join("sluice");
+    let remedy = "build it with `cargo build --package sluice-controller`";
+    let built_at = binary
+        .metadata()
+        .and_then(|file| file.modified())
+        .with_context(|| format!("{}: {remedy}", binary.display()))?;
+    // Cargo lists what it was built from. One of another day would say nothing about these sources.
+    let sources = std::fs::read_to_string(folder.join("sluice.d"))?;
+    for source in sources.split_whitespace().skip(1) {
+        let changed_at = Path::new(source).metadata().and_then(|file| file.modified());
+        ensure!(
+            changed_at.is_ok_and(|at| at <= built_at),
+            "{} is older than {source}: {remedy}",
+            binary.display()
+        );
+    }
+    Ok(binary)
 }
 
 /// A replica of the controller, as a process.
@@ -75,7 +84,11 @@ async fn leading(sandbox: &Sandbox, since: Timestamp) -> Result<String, String> 
     let spec = &leases.first().ok_or("no lease yet")?["spec"];
     let renewed: Option<Timestamp> = spec["renewTime"].as_str().and_then(|time| time.parse().ok());
     let holder = spec["holderIdentity"].as_str().unwrap_or_default();
-    if !holder.is_empty() && renewed.is_some_and(|at| at > since) { Ok(holder.to_owned()) } else { Err(spec.to_string()) }
+    if !holder.is_empty() && renewed.is_some_and(|at| at > since) {
+        Ok(holder.to_owned())
+    } else {
+        Err(spec.to_string())
+    }
 }
 
 #[tokio::test]
@@ -87,7 +100,7 @@ async fn a_killed_controller_is_replaced_and_nothing_is_created_twice() -> Resul
 
 async fn kill_and_go_on(seed: u64) -> Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
-    let binary = binary().await?;
+    let binary = binary()?;
     let sandbox = Sandbox::new("failover").await?;
     let kubeconfig = sandbox.cluster.kubeconfig_for(&sandbox.controller(), Some("system:masters"))?;
     let log = sandbox.cluster.logs_dir().join("failover.log");
@@ -134,7 +147,8 @@ async fn kill_and_go_on(seed: u64) -> Result<()> {
         .iter()
         .map(|set| {
             let owner = set["metadata"]["ownerReferences"][0]["name"].as_str().unwrap_or_default();
-            let image = set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+            let image =
+                set["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
             (owner.to_owned(), image.to_owned())
         })
         .collect();
@@ -144,7 +158,8 @@ async fn kill_and_go_on(seed: u64) -> Result<()> {
     ensure!(templates.len() == count, "two ReplicaSets of one template: {templates:#?}");
     let creations = eventually("the creations in the audit log", SOON, async || {
         let requests = sandbox.requests().map_err(text)?;
-        let creations = requests.into_iter().filter(|entry| entry.resource == "replicasets" && entry.verb == "create");
+        let creations =
+            requests.into_iter().filter(|entry| entry.resource == "replicasets" && entry.verb == "create");
         let creations: Vec<_> = creations.filter(|entry| entry.code == 201).collect();
         if creations.len() >= count { Ok(creations) } else { Err(format!("{} of {count}", creations.len())) }
     })
@@ -158,9 +173,16 @@ async fn until_done(sandbox: &Sandbox, name: &str, tag: usize) -> Result<()> {
         let rollout = serde_json::to_value(sandbox.rollouts().get(name).await.map_err(text)?).expect("JSON");
         let standing = sandbox.standing(name).await?;
         let revision = sluice_tests::simulation::revision(&rollout);
-        let image = rollout["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap_or_default().to_owned();
+        let image = rollout["spec"]["template"]["spec"]["containers"][0]["image"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let expected = format!("{revision} | {revision}:5/5 | Healthy");
-        if standing == expected && image.ends_with(&format!(":{tag}")) { Ok(()) } else { Err(format!("{standing}, {image}")) }
+        if standing == expected && image.ends_with(&format!(":{tag}")) {
+            Ok(())
+        } else {
+            Err(format!("{standing}, {image}"))
+        }
     })
     .await?;
     Ok(())

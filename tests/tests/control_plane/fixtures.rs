@@ -24,7 +24,12 @@ enum Next {
 
 /// Situations, how they stand, what happens next and where that leads.
 const SITUATIONS: &[(&str, &str, Next, &str)] = &[
-    ("canary-basic.1-healthy", "1 | 1:5/5 | Healthy", Next::Image("2"), "2 | 1:4/4 2:1/1 | Paused CanaryPauseStep"),
+    (
+        "canary-basic.1-healthy",
+        "1 | 1:5/5 | Healthy",
+        Next::Image("2"),
+        "2 | 1:4/4 2:1/1 | Paused CanaryPauseStep",
+    ),
     (
         "canary-basic.2-paused-at-20",
         "2 | 1:4/4 2:1/1 | Paused CanaryPauseStep",
@@ -49,12 +54,19 @@ const SITUATIONS: &[(&str, &str, Next, &str)] = &[
         Next::Status(r#"{"abort": null}"#),
         "3 | 1:4/4 3:1/1 | Paused CanaryPauseStep",
     ),
-    ("canary-basic.6-rolled-back-to-first", "4 | 4:5/5 | Healthy", Next::Image("3"), "5 | 4:4/4 5:1/1 | Paused CanaryPauseStep"),
+    (
+        "canary-basic.6-rolled-back-to-first",
+        "4 | 4:5/5 | Healthy",
+        Next::Image("3"),
+        "5 | 4:4/4 5:1/1 | Paused CanaryPauseStep",
+    ),
     ("canary-no-steps.1-fourth-revision", "4 | 4:4/4 | Healthy", Next::Image("5"), "5 | 5:4/4 | Healthy"),
     (
         "invalid-spec.1-weight-120",
         "0 |  | Degraded InvalidSpec: The Rollout \"web\" is invalid: spec.strategy.steps[0].setWeight: Invalid value: 120: SetWeight needs to be between 0 and 100",
-        Next::Replace(r#"[{"op": "replace", "path": "/spec/strategy/canary/steps/0/setWeight", "value": 20}]"#),
+        Next::Replace(
+            r#"[{"op": "replace", "path": "/spec/strategy/canary/steps/0/setWeight", "value": 20}]"#,
+        ),
         "1 | 1:2/2 | Healthy",
     ),
     (
@@ -85,7 +97,10 @@ async fn take_over(name: &str, standing: &str, next: &Next, then: &str) -> Resul
     sandbox.start_controller(Options::default()).await?;
     sandbox.at_rest().await?;
     ensure!(sandbox.pods().await.map_err(anyhow::Error::msg)? == pods, "pods changed");
-    ensure!(sandbox.list(sandbox.replica_sets()).await.map_err(anyhow::Error::msg)? == sets, "ReplicaSets changed");
+    ensure!(
+        sandbox.list(sandbox.replica_sets()).await.map_err(anyhow::Error::msg)? == sets,
+        "ReplicaSets changed"
+    );
     ensure!(sandbox.rollouts().get(ROLLOUT).await? == rollout, "the Rollout changed");
 
     // Whatever the controller wrote before this request was not asked for.
@@ -101,17 +116,31 @@ async fn take_over(name: &str, standing: &str, next: &Next, then: &str) -> Resul
 
     let entries = eventually("the audit log to have it all", Duration::from_secs(20), async || {
         let entries = sandbox.cluster.audit_since(sandbox.mark).map_err(text)?;
-        let entries: Vec<_> = entries.into_iter().filter(|entry| entry.namespace == sandbox.namespace).collect();
-        if entries.iter().any(|entry| entry.user == sandbox.controller() && is_write(entry)) { Ok(entries) } else { Err("no write".into()) }
+        let entries: Vec<_> =
+            entries.into_iter().filter(|entry| entry.namespace == sandbox.namespace).collect();
+        if entries.iter().any(|entry| entry.user == sandbox.controller() && is_write(entry)) {
+            Ok(entries)
+        } else {
+            Err("no write".into())
+        }
     })
     .await?;
-    let asked = entries.iter().position(|entry| entry.uri.contains("fieldManager=person")).context("the request is there")?;
-    let unasked: Vec<_> = entries[..asked].iter().filter(|entry| entry.user == sandbox.controller() && is_write(entry)).collect();
+    let asked = entries
+        .iter()
+        .position(|entry| entry.uri.contains("fieldManager=person"))
+        .context("the request is there")?;
+    let unasked: Vec<_> = entries[..asked]
+        .iter()
+        .filter(|entry| entry.user == sandbox.controller() && is_write(entry))
+        .collect();
     ensure!(unasked.is_empty(), "{unasked:#?}");
 
     let after = sandbox.list(sandbox.replica_sets()).await.map_err(anyhow::Error::msg)?;
     let is_new = matches!(next, Next::Image("2" | "5")) || sets.is_empty();
-    let created: Vec<_> = after.iter().filter(|set| !sets.iter().any(|old| old["metadata"]["uid"] == set["metadata"]["uid"])).collect();
+    let created: Vec<_> = after
+        .iter()
+        .filter(|set| !sets.iter().any(|old| old["metadata"]["uid"] == set["metadata"]["uid"]))
+        .collect();
     ensure!(created.len() == usize::from(is_new), "{created:#?}");
     Ok(())
 }
@@ -134,8 +163,15 @@ async fn load(sandbox: &Sandbox, situation: Situation) -> Result<()> {
     let mut with_status = serde_json::to_value(&created)?;
     with_status["status"] = own["status"].clone();
     // The generation counts from 1 here.
-    with_status["status"]["observedGeneration"] = created.metadata.generation.unwrap_or_default().to_string().into();
-    rollouts.replace_status(ROLLOUT, &PostParams::default(), &serde_json::from_value::<DynamicObject>(with_status)?).await?;
+    with_status["status"]["observedGeneration"] =
+        created.metadata.generation.unwrap_or_default().to_string().into();
+    rollouts
+        .replace_status(
+            ROLLOUT,
+            &PostParams::default(),
+            &serde_json::from_value::<DynamicObject>(with_status)?,
+        )
+        .await?;
 
     let uid = created.metadata.uid.context("a uid")?;
     for object in &situation.objects {
@@ -146,7 +182,9 @@ async fn load(sandbox: &Sandbox, situation: Situation) -> Result<()> {
         let api = match object["kind"].as_str().unwrap_or_default() {
             "Rollout" => continue,
             "ReplicaSet" => sandbox.replica_sets(),
-            "HorizontalPodAutoscaler" => sandbox.api("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+            "HorizontalPodAutoscaler" => {
+                sandbox.api("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
+            }
             other => anyhow::bail!("nobody says how to create a {other}"),
         };
         api.create(&PostParams::default(), &bare(&object)?).await?;

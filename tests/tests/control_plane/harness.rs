@@ -34,15 +34,19 @@ pub async fn cluster() -> Result<&'static ControlPlane> {
 }
 
 /// Applies the definitions as a person does it.
-async fn define(cluster: &ControlPlane) -> Result<()> {
+pub async fn define(cluster: &ControlPlane) -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/crds");
     kubectl(cluster, [OsStr::new("apply"), OsStr::new("--filename"), folder.as_os_str()]).await?;
     let client = cluster.client().await?;
     let definitions = Api::<CustomResourceDefinition>::all(client);
     eventually("our kinds to be served", SOON, async || {
         let list = definitions.list(&ListParams::default()).await.map_err(text)?;
-        let conditions = |crd: &CustomResourceDefinition| crd.status.clone().unwrap_or_default().conditions.unwrap_or_default();
-        let served = |crd: &&CustomResourceDefinition| conditions(crd).iter().any(|c| c.type_ == "Established" && c.status == "True");
+        let conditions = |crd: &CustomResourceDefinition| {
+            crd.status.clone().unwrap_or_default().conditions.unwrap_or_default()
+        };
+        let served = |crd: &&CustomResourceDefinition| {
+            conditions(crd).iter().any(|c| c.type_ == "Established" && c.status == "True")
+        };
         let ours = list.items.iter().filter(|crd| crd.spec.group == "argoproj.io");
         let count = ours.filter(served).count();
         if count == 5 { Ok(()) } else { Err(format!("{count} of 5")) }
@@ -52,7 +56,10 @@ async fn define(cluster: &ControlPlane) -> Result<()> {
 }
 
 /// Runs kubectl and returns what it said; fails if it fails.
-pub async fn kubectl(cluster: &ControlPlane, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<String> {
+pub async fn kubectl(
+    cluster: &ControlPlane,
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Result<String> {
     let output = cluster.kubectl(arguments).await?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -159,7 +166,8 @@ impl Sandbox {
 
     /// Objects of a kind in this namespace.
     pub fn api(&self, group: &str, version: &str, kind: &str, plural: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
@@ -174,7 +182,8 @@ impl Sandbox {
     /// All objects of a kind, as JSON, by name.
     pub async fn list(&self, api: Api<DynamicObject>) -> Result<Vec<Value>, String> {
         let list = api.list(&ListParams::default()).await.map_err(text)?;
-        let mut objects: Vec<Value> = list.items.iter().map(|object| serde_json::to_value(object).expect("JSON")).collect();
+        let mut objects: Vec<Value> =
+            list.items.iter().map(|object| serde_json::to_value(object).expect("JSON")).collect();
         objects.sort_by_key(|object| object["metadata"]["name"].to_string());
         Ok(objects)
     }
@@ -193,7 +202,12 @@ impl Sandbox {
         sets.retain(|set| number(set, "/spec/replicas") > 0 || number(set, "/status/replicas") > 0);
         sets.sort_by_key(revision);
         let size = |set: &Value| {
-            format!("{}:{}/{}", revision(set), number(set, "/spec/replicas"), number(set, "/status/availableReplicas"))
+            format!(
+                "{}:{}/{}",
+                revision(set),
+                number(set, "/spec/replicas"),
+                number(set, "/status/availableReplicas")
+            )
         };
         let sizes: Vec<String> = sets.iter().map(size).collect();
         let part = |field: &str| rollout["status"][field].as_str().unwrap_or_default().to_owned();
@@ -208,7 +222,11 @@ impl Sandbox {
             let standing = self.standing(name).await?;
             let observed = rollout["status"]["observedGeneration"].as_str().unwrap_or_default().to_owned();
             let is_observed = observed == rollout["metadata"]["generation"].to_string();
-            if standing == expected && is_observed { Ok(()) } else { Err(format!("{standing} (observed {observed})")) }
+            if standing == expected && is_observed {
+                Ok(())
+            } else {
+                Err(format!("{standing} (observed {observed})"))
+            }
         })
         .await?;
         Ok(())
@@ -228,7 +246,8 @@ impl Sandbox {
 
 /// Whether a request writes something that people look at.
 pub fn is_write(entry: &AuditEntry) -> bool {
-    !matches!(entry.verb.as_str(), "get" | "list" | "watch") && !matches!(entry.resource.as_str(), "events" | "leases")
+    !matches!(entry.verb.as_str(), "get" | "list" | "watch")
+        && !matches!(entry.resource.as_str(), "events" | "leases")
 }
 
 /// A Rollout with the canary strategy.

@@ -50,10 +50,12 @@ async fn twenty_rollouts_at_rest_cost_two_minutes_of_lease_renewals_only() -> Re
     sandbox.mark = sandbox.cluster.audit_mark()?;
     tokio::time::sleep(QUIET).await;
     let requests = sandbox.requests()?;
-    let is_renewal = |entry: &AuditEntry| entry.resource == "leases" && entry.verb == "update" && entry.code == 200;
+    let is_renewal =
+        |entry: &AuditEntry| entry.resource == "leases" && entry.verb == "update" && entry.code == 200;
     let renewals = requests.iter().filter(|entry| is_renewal(entry)).count();
     ensure!((30..=70).contains(&renewals), "{renewals} renewals, one each 2 s are due");
-    let others: Vec<_> = requests.iter().filter(|entry| !is_renewal(entry) && entry.verb != "watch").collect();
+    let others: Vec<_> =
+        requests.iter().filter(|entry| !is_renewal(entry) && entry.verb != "watch").collect();
     ensure!(others.is_empty(), "{others:#?}");
     let watches = requests.iter().filter(|entry| entry.verb == "watch").count();
     ensure!(watches <= 3, "{watches} watches were renewed, one of each kind may be");

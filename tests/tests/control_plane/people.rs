@@ -15,7 +15,9 @@ async fn patch(sandbox: &Sandbox, patch: &Value) -> Result<()> {
 
 async fn patch_status(sandbox: &Sandbox, status: &Value) -> Result<()> {
     let patch = json!({"status": status}).to_string();
-    sandbox.kubectl(&["patch", "rollout", "web", "--subresource=status", "--type=merge", "--patch", &patch]).await?;
+    sandbox
+        .kubectl(&["patch", "rollout", "web", "--subresource=status", "--type=merge", "--patch", &patch])
+        .await?;
     Ok(())
 }
 
@@ -27,7 +29,11 @@ async fn set_image(sandbox: &Sandbox, tag: &str) -> Result<()> {
 /// The patch by which the plugin goes back to a revision.
 async fn undo(sandbox: &Sandbox, to_revision: i64) -> Result<()> {
     let sets = sandbox.list(sandbox.replica_sets()).await.map_err(anyhow::Error::msg)?;
-    let mut template = sets.iter().find(|set| revision(set) == to_revision).context("the revision is history")?["spec"]["template"].clone();
+    let mut template = sets
+        .iter()
+        .find(|set| revision(set) == to_revision)
+        .context("the revision is history")?["spec"]["template"]
+        .clone();
     template["metadata"]["labels"].as_object_mut().context("labels")?.remove(HASH);
     let patch = json!([{"op": "replace", "path": "/spec/template", "value": template}]).to_string();
     sandbox.kubectl(&["patch", "rollout", "web", "--type=json", "--patch", &patch]).await?;

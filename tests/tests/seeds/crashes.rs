@@ -29,7 +29,12 @@ fn check(kind: fn(u64) -> Mishap) {
             problems.extend(teller.join().expect("no panic"));
         }
     });
-    assert!(problems.is_empty(), "{} problems, such as:\n{}", problems.len(), problems[..problems.len().min(4)].join("\n"));
+    assert!(
+        problems.is_empty(),
+        "{} problems, such as:\n{}",
+        problems.len(),
+        problems[..problems.len().min(4)].join("\n")
+    );
 }
 
 fn with_every_mishap(story: &Story, kind: fn(u64) -> Mishap) -> Vec<String> {
@@ -42,7 +47,12 @@ fn with_every_mishap(story: &Story, kind: fn(u64) -> Mishap) -> Vec<String> {
             Ok(left) => {
                 let found = differences(&plain.state, &left.state, &[]);
                 if !found.is_empty() || left.created != plain.created {
-                    problems.push(format!("{} {mishap:?}: {} created, {}", story.name, left.created, found.join("; ")));
+                    problems.push(format!(
+                        "{} {mishap:?}: {} created, {}",
+                        story.name,
+                        left.created,
+                        found.join("; ")
+                    ));
                 }
             }
             Err(problem) => problems.push(format!("{} {mishap:?}: {problem}", story.name)),

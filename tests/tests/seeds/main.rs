@@ -13,7 +13,9 @@ fn one_seed() {
         println!("{line}");
     }
     match outcome.result {
-        Ok(ending) => println!("seed {seed}: {ending:?}, {} writes, print {:016x}", outcome.writes, outcome.print),
+        Ok(ending) => {
+            println!("seed {seed}: {ending:?}, {} writes, print {:016x}", outcome.writes, outcome.print)
+        }
         Err(problem) => panic!("seed {seed}: {problem}"),
     }
 }
@@ -33,9 +35,17 @@ fn many_seeds() {
     let begin = std::time::Instant::now();
     let summary = seeds::run_all(first..first + count);
     let took = begin.elapsed();
-    println!("{count} seeds in {took:.1?}, {} writes of the controllers: {:?}", summary.writes, summary.endings);
+    println!(
+        "{count} seeds in {took:.1?}, {} writes of the controllers: {:?}",
+        summary.writes, summary.endings
+    );
     for (seed, problem) in summary.failures.iter().take(12) {
         println!("seed {seed}: {problem}\n  {}", seeds::rerun(*seed));
     }
-    assert!(summary.failures.is_empty(), "{} of {count} seeds failed: {:?}", summary.failures.len(), summary.failures.keys());
+    assert!(
+        summary.failures.is_empty(),
+        "{} of {count} seeds failed: {:?}",
+        summary.failures.len(),
+        summary.failures.keys()
+    );
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use sluice_sim::Patch;
 use sluice_sim::controllers::Settings;
 use sluice_tests::seeds::bench::{Bench, CONTROLLERS};
-use sluice_tests::seeds::scenario::Scenario;
 use sluice_tests::seeds::in_virtual_time;
+use sluice_tests::seeds::scenario::Scenario;
 
 /// A canary at its first pause: four pods of version 1, one of version 2, both Services in place. The
 /// controller is gone, so that what follows is written by nobody else.
@@ -44,7 +44,10 @@ async fn at_a_pause() -> Bench {
 
 fn name_of(bench: &Bench, tag: &str) -> String {
     let image = format!("registry.example/web:{tag}");
-    let set = bench.sets().into_iter().find(|set| set["spec"]["template"]["spec"]["containers"][0]["image"] == *image);
+    let set = bench
+        .sets()
+        .into_iter()
+        .find(|set| set["spec"]["template"]["spec"]["containers"][0]["image"] == *image);
     set.expect("a ReplicaSet of this image")["metadata"]["name"].as_str().expect("a name").to_owned()
 }
 
@@ -53,7 +56,8 @@ fn hash_of(bench: &Bench, tag: &str) -> String {
 }
 
 fn write(bench: &Bench, kind: &str, name: &str, subresource: Option<&str>, patch: Value) {
-    let answer = bench.cluster.patch(CONTROLLERS[0], kind, Some("default"), name, subresource, Patch::Merge(patch));
+    let answer =
+        bench.cluster.patch(CONTROLLERS[0], kind, Some("default"), name, subresource, Patch::Merge(patch));
     answer.expect("the cluster accepts it");
 }
 
@@ -66,7 +70,13 @@ fn resize(bench: &Bench, tag: &str, size: i64) {
 }
 
 fn select(bench: &Bench, service: &str, hash: &str) {
-    write(bench, "Service", service, None, json!({"spec": {"selector": {"rollouts-pod-template-hash": hash}}}));
+    write(
+        bench,
+        "Service",
+        service,
+        None,
+        json!({"spec": {"selector": {"rollouts-pod-template-hash": hash}}}),
+    );
 }
 
 /// A bad write: its name, the invariant that it breaks, what a person does a second before, and how it is
@@ -77,69 +87,160 @@ const TAMPERINGS: [Tampering; 22] = [
     ("stable to 0 at once", "corridor", |_| {}, |bench| resize(bench, "1", 0)),
     ("one pod under the floor", "corridor", |_| {}, |bench| resize(bench, "1", 3)),
     ("sizes above the cap", "corridor", |_| {}, |bench| resize(bench, "2", 3)),
-    ("the last pod that a Service leads to", "I4", |bench| {
-        bench.status(json!({"abort": true}));
-    }, |bench| {
-        resize(bench, "2", 0);
-    }),
-    ("an aborted version grows again", "I3", |bench| {
-        bench.apply(json!({"spec": {"replicas": 9}}));
-        bench.status(json!({"abort": true}));
-    }, |bench| {
-        resize(bench, "2", 2);
-    }),
+    (
+        "the last pod that a Service leads to",
+        "I4",
+        |bench| {
+            bench.status(json!({"abort": true}));
+        },
+        |bench| {
+            resize(bench, "2", 0);
+        },
+    ),
+    (
+        "an aborted version grows again",
+        "I3",
+        |bench| {
+            bench.apply(json!({"spec": {"replicas": 9}}));
+            bench.status(json!({"abort": true}));
+        },
+        |bench| {
+            resize(bench, "2", 2);
+        },
+    ),
     ("a Service is led to nobody", "I5", |_| {}, |bench| select(bench, "web-canary", "nosuchhash")),
-    ("a Service is led to a version without pods", "I5", |bench| {
-        bench.patch("ReplicaSet", &name_of(bench, "2"), None, json!({"spec": {"replicas": 0}}));
-    }, |bench| {
-        select(bench, "web-stable", &hash_of(bench, "2"));
-    }),
-    ("a template is rewritten", "I9", |_| {}, |bench| {
-        let template = json!({"metadata": {"annotations": {"note": "changed"}}});
-        write(bench, "ReplicaSet", &name_of(bench, "1"), None, json!({"spec": {"template": template}}));
-    }),
-    ("a hash label is rewritten", "I9", |_| {}, |bench| {
-        let labels = json!({"rollouts-pod-template-hash": "other"});
-        write(bench, "ReplicaSet", &name_of(bench, "1"), None, json!({"metadata": {"labels": labels}}));
-    }),
-    ("somebody's annotation goes", "I9", |_| {}, |bench| write(bench, "Service", "web-canary", None, json!({"metadata": {"annotations": {"team": null}}}))),
-    ("somebody's spec changes", "I9", |_| {}, |bench| write(bench, "Rollout", "web", None, json!({"spec": {"replicas": 3}}))),
-    ("a revision without a change", "I10", |_| {}, |bench| {
-        write(bench, "Rollout", "web", None, json!({"metadata": {"annotations": {"rollout.argoproj.io/revision": "3"}}}));
-    }),
-    ("a second ReplicaSet for one template", "I10", |_| {}, |bench| {
-        let sets = bench.sets();
-        let mut twin = Value::clone(&sets[1]);
-        for field in ["uid", "resourceVersion", "managedFields", "creationTimestamp"] {
-            twin["metadata"].as_object_mut().expect("metadata").remove(field);
-        }
-        twin["metadata"]["name"] = "web-twin".into();
-        twin["spec"]["replicas"] = 0.into();
-        bench.cluster.create(CONTROLLERS[0], twin).expect("accepted");
-    }),
-    ("an abort is forgotten", "W24", |bench| {
-        bench.status(json!({"abort": true}));
-    }, |bench| {
-        status(bench, json!({"abort": null}));
-    }),
-    ("an aborted version becomes stable", "W20", |bench| {
-        bench.status(json!({"abort": true}));
-    }, |bench| {
-        status(bench, json!({"stableRS": hash_of(bench, "2"), "abort": null}));
-    }),
-    ("promoteFull is forgotten", "W29", |bench| {
-        bench.status(json!({"promoteFull": true}));
-    }, |bench| {
-        status(bench, json!({"promoteFull": null}));
-    }),
-    ("a resume is forgotten", "W29", |bench| bench.status(json!({"pauseConditions": null})), |bench| {
-        status(bench, json!({"pauseConditions": [{"reason": "CanaryPauseStep", "startTime": "2027-01-15T08:00:30Z"}]}));
-    }),
+    (
+        "a Service is led to a version without pods",
+        "I5",
+        |bench| {
+            bench.patch("ReplicaSet", &name_of(bench, "2"), None, json!({"spec": {"replicas": 0}}));
+        },
+        |bench| {
+            select(bench, "web-stable", &hash_of(bench, "2"));
+        },
+    ),
+    (
+        "a template is rewritten",
+        "I9",
+        |_| {},
+        |bench| {
+            let template = json!({"metadata": {"annotations": {"note": "changed"}}});
+            write(bench, "ReplicaSet", &name_of(bench, "1"), None, json!({"spec": {"template": template}}));
+        },
+    ),
+    (
+        "a hash label is rewritten",
+        "I9",
+        |_| {},
+        |bench| {
+            let labels = json!({"rollouts-pod-template-hash": "other"});
+            write(bench, "ReplicaSet", &name_of(bench, "1"), None, json!({"metadata": {"labels": labels}}));
+        },
+    ),
+    (
+        "somebody's annotation goes",
+        "I9",
+        |_| {},
+        |bench| {
+            write(bench, "Service", "web-canary", None, json!({"metadata": {"annotations": {"team": null}}}))
+        },
+    ),
+    (
+        "somebody's spec changes",
+        "I9",
+        |_| {},
+        |bench| write(bench, "Rollout", "web", None, json!({"spec": {"replicas": 3}})),
+    ),
+    (
+        "a revision without a change",
+        "I10",
+        |_| {},
+        |bench| {
+            write(
+                bench,
+                "Rollout",
+                "web",
+                None,
+                json!({"metadata": {"annotations": {"rollout.argoproj.io/revision": "3"}}}),
+            );
+        },
+    ),
+    (
+        "a second ReplicaSet for one template",
+        "I10",
+        |_| {},
+        |bench| {
+            let sets = bench.sets();
+            let mut twin = Value::clone(&sets[1]);
+            for field in ["uid", "resourceVersion", "managedFields", "creationTimestamp"] {
+                twin["metadata"].as_object_mut().expect("metadata").remove(field);
+            }
+            twin["metadata"]["name"] = "web-twin".into();
+            twin["spec"]["replicas"] = 0.into();
+            bench.cluster.create(CONTROLLERS[0], twin).expect("accepted");
+        },
+    ),
+    (
+        "an abort is forgotten",
+        "W24",
+        |bench| {
+            bench.status(json!({"abort": true}));
+        },
+        |bench| {
+            status(bench, json!({"abort": null}));
+        },
+    ),
+    (
+        "an aborted version becomes stable",
+        "W20",
+        |bench| {
+            bench.status(json!({"abort": true}));
+        },
+        |bench| {
+            status(bench, json!({"stableRS": hash_of(bench, "2"), "abort": null}));
+        },
+    ),
+    (
+        "promoteFull is forgotten",
+        "W29",
+        |bench| {
+            bench.status(json!({"promoteFull": true}));
+        },
+        |bench| {
+            status(bench, json!({"promoteFull": null}));
+        },
+    ),
+    (
+        "a resume is forgotten",
+        "W29",
+        |bench| bench.status(json!({"pauseConditions": null})),
+        |bench| {
+            status(
+                bench,
+                json!({"pauseConditions": [{"reason": "CanaryPauseStep", "startTime": "2027-01-15T08:00:30Z"}]}),
+            );
+        },
+    ),
     ("a step goes back", "W29", |_| {}, |bench| status(bench, json!({"currentStepIndex": 0}))),
-    ("a pause is passed", "W41", |_| {}, |bench| status(bench, json!({"currentStepIndex": 2, "pauseConditions": null, "controllerPause": null}))),
-    ("a promotion with one pod", "I1", |_| {}, |bench| {
-        status(bench, json!({"stableRS": hash_of(bench, "2"), "currentStepIndex": 4, "pauseConditions": null, "controllerPause": null}));
-    }),
+    (
+        "a pause is passed",
+        "W41",
+        |_| {},
+        |bench| {
+            status(bench, json!({"currentStepIndex": 2, "pauseConditions": null, "controllerPause": null}))
+        },
+    ),
+    (
+        "a promotion with one pod",
+        "I1",
+        |_| {},
+        |bench| {
+            status(
+                bench,
+                json!({"stableRS": hash_of(bench, "2"), "currentStepIndex": 4, "pauseConditions": null, "controllerPause": null}),
+            );
+        },
+    ),
     ("a negative count", "I12", |_| {}, |bench| status(bench, json!({"replicas": -1}))),
     ("a step that is none", "I12", |_| {}, |bench| status(bench, json!({"currentStepIndex": 9}))),
 ];
@@ -168,7 +269,12 @@ fn what_people_do_is_nobodys_fault() {
         bench.patch("ReplicaSet", &name_of(&bench, "1"), None, json!({"spec": {"replicas": 0}}));
         bench.status(json!({"abort": true}));
         bench.status(json!({"abort": false, "currentStepIndex": 0}));
-        bench.patch("Service", "web-canary", None, json!({"spec": {"selector": {"rollouts-pod-template-hash": "other"}}}));
+        bench.patch(
+            "Service",
+            "web-canary",
+            None,
+            json!({"spec": {"selector": {"rollouts-pod-template-hash": "other"}}}),
+        );
         bench.apply(json!({"spec": {"replicas": 1}}));
         bench.checker.assert_clean();
     });

@@ -18,7 +18,10 @@ async fn a_canary_takes_its_steps_and_is_promoted() {
     assert_eq!(simulation.sizes("web"), "1:4/4 2:1/1");
     simulation.patch_status("web", json!({"pauseConditions": null}));
     simulation.pass(30).await;
-    assert_eq!((simulation.sizes("web"), simulation.phase("web")), ("1:2/2 2:3/3".into(), "Paused CanaryPauseStep".into()));
+    assert_eq!(
+        (simulation.sizes("web"), simulation.phase("web")),
+        ("1:2/2 2:3/3".into(), "Paused CanaryPauseStep".into())
+    );
     simulation.pass(3500).await;
     assert_eq!(simulation.phase("web"), "Paused CanaryPauseStep");
     simulation.pass(200).await;

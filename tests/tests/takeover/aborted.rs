@@ -11,7 +11,12 @@ const ABORTED: &str = "Degraded RolloutAborted: Rollout aborted update to revisi
 #[track_caller]
 fn check(simulation: &Simulation, sizes: &str) {
     let status = simulation.status(ROLLOUT);
-    assert_eq!((simulation.sizes(ROLLOUT).as_str(), simulation.phase(ROLLOUT).as_str()), (sizes, ABORTED), "{}", simulation.describe());
+    assert_eq!(
+        (simulation.sizes(ROLLOUT).as_str(), simulation.phase(ROLLOUT).as_str()),
+        (sizes, ABORTED),
+        "{}",
+        simulation.describe()
+    );
     assert_eq!((&status["abort"], &status["currentStepIndex"]), (&json!(true), &json!(0)), "{status}");
 }
 
@@ -30,14 +35,18 @@ async fn it_stays_aborted_whatever_else_happens() {
         check(&simulation, "1:5/5");
     }
 
-    simulation.patch(ROLLOUT, json!({"metadata": {"annotations": {"team": "shop"}, "labels": {"team": "shop"}}}));
+    simulation
+        .patch(ROLLOUT, json!({"metadata": {"annotations": {"team": "shop"}, "labels": {"team": "shop"}}}));
     simulation.pass(60).await;
     check(&simulation, "1:5/5");
 
     for (replicas, sizes) in [(7, "1:7/7"), (3, "1:3/3"), (0, ""), (5, "1:5/5")] {
         // As an autoscaler does it.
         let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        simulation.cluster.patch("autoscaler", "Rollout", Some(NAMESPACE), ROLLOUT, Some("scale"), scale).expect("accepted");
+        simulation
+            .cluster
+            .patch("autoscaler", "Rollout", Some(NAMESPACE), ROLLOUT, Some("scale"), scale)
+            .expect("accepted");
         simulation.pass(60).await;
         check(&simulation, sizes);
     }
@@ -48,7 +57,8 @@ async fn it_stays_aborted_whatever_else_happens() {
     simulation.pass(7200).await;
     check(&simulation, "1:5/5");
     assert_eq!(simulation.status(ROLLOUT)["abortedAt"], since, "it was aborted once");
-    let creations: Vec<_> = simulation.writes().into_iter().filter(|write| write.starts_with("create")).collect();
+    let creations: Vec<_> =
+        simulation.writes().into_iter().filter(|write| write.starts_with("create")).collect();
     assert_eq!(creations, Vec::<String>::new());
 }
 

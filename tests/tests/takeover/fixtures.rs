@@ -49,7 +49,8 @@ const SECONDS: u64 = 120;
 
 #[test]
 fn every_situation_is_in_one_table() {
-    let mut tables: Vec<&str> = PENDING.iter().map(|(name, _)| *name).chain(CARRIED_OUT.iter().copied()).collect();
+    let mut tables: Vec<&str> =
+        PENDING.iter().map(|(name, _)| *name).chain(CARRIED_OUT.iter().copied()).collect();
     tables.sort_unstable();
     let expected: Vec<String> = names().into_iter().collect();
     assert_eq!(tables, expected);
@@ -90,7 +91,9 @@ fn changes(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) ->
     all.into_iter()
         .flat_map(|name| {
             let of = |state: &BTreeMap<String, Value>| state.get(name).cloned().unwrap_or_default();
-            differences(&of(before), &of(after)).into_iter().map(move |difference| format!("{name} {difference}"))
+            differences(&of(before), &of(after))
+                .into_iter()
+                .map(move |difference| format!("{name} {difference}"))
         })
         .collect()
 }

@@ -18,7 +18,9 @@ struct Malformed {
 const MALFORMED: &[Malformed] = &[
     Malformed {
         name: "quantity",
-        change: |spec| spec["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "50mm".into(),
+        change: |spec| {
+            spec["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "50mm".into()
+        },
         says: &["spec.template.spec.containers[0].resources.requests", "50mm", "quantit"],
     },
     Malformed {
@@ -41,6 +43,15 @@ const MALFORMED: &[Malformed] = &[
         change: |spec| spec["strategy"]["blueGreen"] = json!({"activeService": "web"}),
         says: &["spec.strategy", "blueGreen", "Multiple Strategies"],
     },
+    Malformed {
+        name: "router",
+        change: |spec| spec["strategy"]["canary"]["trafficRouting"] = json!({"maxTrafficWeight": 100}),
+        says: &[
+            "spec.strategy.trafficRouting",
+            "no traffic router is set, must have at least one of",
+            "istio",
+        ],
+    },
 ];
 
 fn invalid(status: &Value) -> Option<&Value> {
@@ -57,7 +68,8 @@ fn pods(simulation: &Simulation, name: &str) -> Vec<String> {
 async fn malformed_ones_keep_what_serves_and_hold_nobody_up() {
     let mut simulation = simulation();
     let situations = MALFORMED.iter().map(|bad| {
-        let mut situation = Situation::load("canary-basic.1-healthy").renamed(bad.name, |hash| format!("{hash}{}", bad.name));
+        let mut situation =
+            Situation::load("canary-basic.1-healthy").renamed(bad.name, |hash| format!("{hash}{}", bad.name));
         (bad.change)(&mut situation.rollout()["spec"]);
         situation
     });
@@ -84,21 +96,30 @@ async fn malformed_ones_keep_what_serves_and_hold_nobody_up() {
 
     for (bad, before) in MALFORMED.iter().zip(before) {
         let status = simulation.status(bad.name);
-        let condition = invalid(&status).unwrap_or_else(|| panic!("{} is not called invalid: {status}", bad.name));
+        let condition =
+            invalid(&status).unwrap_or_else(|| panic!("{} is not called invalid: {status}", bad.name));
         let message = condition["message"].as_str().unwrap_or_default();
         for part in bad.says {
             assert!(message.contains(part), "{}: {part:?} is not in {message:?}", bad.name);
         }
         assert_eq!(simulation.phase(bad.name), format!("Degraded InvalidSpec: {message}"));
-        assert_eq!((before.len(), pods(&simulation, bad.name)), (5, before), "{} keeps what serves", bad.name);
+        assert_eq!(
+            (before.len(), pods(&simulation, bad.name)),
+            (5, before),
+            "{} keeps what serves",
+            bad.name
+        );
         let events = simulation.cluster.list("Event", None);
         let told: Vec<_> = events
             .iter()
-            .filter(|event| event["involvedObject"]["name"] == bad.name || event["regarding"]["name"] == bad.name)
+            .filter(|event| {
+                event["involvedObject"]["name"] == bad.name || event["regarding"]["name"] == bad.name
+            })
             .map(|event| event["reason"].as_str().unwrap_or_default())
             .collect();
         assert_eq!(told, ["InvalidSpec"], "{}", bad.name);
-        let writes: Vec<_> = simulation.writes().into_iter().filter(|write| write.contains(bad.name)).collect();
+        let writes: Vec<_> =
+            simulation.writes().into_iter().filter(|write| write.contains(bad.name)).collect();
         assert_eq!(writes, [format!("patch rollouts/status {}", bad.name)]);
     }
 }
@@ -111,7 +132,10 @@ async fn the_first_status_after_the_correction_is_clean() {
     assert!(invalid(&simulation.status(ROLLOUT)).is_some());
     let seen = simulation.cluster.resource_version();
     let fix = json!([{"op": "replace", "path": "/spec/strategy/canary/steps/0/setWeight", "value": 20}]);
-    simulation.cluster.patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, Patch::Json(fix)).expect("accepted");
+    simulation
+        .cluster
+        .patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, Patch::Json(fix))
+        .expect("accepted");
     simulation.until_phase(ROLLOUT, "Healthy").await;
     let changes = simulation.cluster.changes_since(seen);
     let statuses: Vec<&Value> = changes
@@ -130,13 +154,26 @@ async fn a_mistake_during_an_update_holds_it_where_it_is() {
     let mut simulation = simulated("canary-basic.2-paused-at-20").await;
     simulation.start_controller(Options::default());
     simulation.pass(10).await;
-    let weight = |weight: i64| Patch::Json(json!([{"op": "replace", "path": "/spec/strategy/canary/steps/2/setWeight", "value": weight}]));
-    simulation.cluster.patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, weight(120)).expect("the definition lets it through");
+    let weight = |weight: i64| {
+        Patch::Json(
+            json!([{"op": "replace", "path": "/spec/strategy/canary/steps/2/setWeight", "value": weight}]),
+        )
+    };
+    simulation
+        .cluster
+        .patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, weight(120))
+        .expect("the definition lets it through");
     simulation.pass(60).await;
     assert!(simulation.phase(ROLLOUT).starts_with("Degraded InvalidSpec"), "{}", simulation.phase(ROLLOUT));
     assert_eq!(simulation.sizes(ROLLOUT), "1:4/4 2:1/1");
-    simulation.cluster.patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, weight(60)).expect("accepted");
+    simulation
+        .cluster
+        .patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, weight(60))
+        .expect("accepted");
     simulation.pass(60).await;
-    assert_eq!((simulation.sizes(ROLLOUT).as_str(), simulation.phase(ROLLOUT).as_str()), ("1:4/4 2:1/1", "Paused CanaryPauseStep"));
+    assert_eq!(
+        (simulation.sizes(ROLLOUT).as_str(), simulation.phase(ROLLOUT).as_str()),
+        ("1:4/4 2:1/1", "Paused CanaryPauseStep")
+    );
     assert_eq!(simulation.status(ROLLOUT)["currentStepIndex"], 1, "the same steps go on");
 }

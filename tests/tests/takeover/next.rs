@@ -26,7 +26,12 @@ fn standing(simulation: &Simulation) -> Standing {
 #[track_caller]
 fn check(simulation: &Simulation, created: usize, expected: (&str, &str, &str, Value)) {
     let (revision, sizes, phase, index) = expected;
-    assert_eq!(standing(simulation), (revision.to_owned(), sizes.to_owned(), phase.to_owned(), index), "{}", simulation.describe());
+    assert_eq!(
+        standing(simulation),
+        (revision.to_owned(), sizes.to_owned(), phase.to_owned(), index),
+        "{}",
+        simulation.describe()
+    );
     let writes = simulation.writes();
     let creations: Vec<_> = writes.iter().filter(|write| write.starts_with("create replicasets")).collect();
     assert_eq!(creations.len(), created, "{writes:#?}");
@@ -77,7 +82,11 @@ async fn a_paused_one_is_aborted() {
     let simulation = taken_over("canary-basic.2-paused-at-20").await;
     abort(&simulation);
     simulation.pass(30).await;
-    check(&simulation, 0, ("2", "1:5/5", "Degraded RolloutAborted: Rollout aborted update to revision 2", json!(0)));
+    check(
+        &simulation,
+        0,
+        ("2", "1:5/5", "Degraded RolloutAborted: Rollout aborted update to revision 2", json!(0)),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +112,11 @@ async fn a_third_revision_is_aborted_and_tried_again() {
     let simulation = taken_over("canary-basic.4-third-revision-paused").await;
     abort(&simulation);
     simulation.pass(30).await;
-    check(&simulation, 0, ("3", "1:5/5", "Degraded RolloutAborted: Rollout aborted update to revision 3", json!(0)));
+    check(
+        &simulation,
+        0,
+        ("3", "1:5/5", "Degraded RolloutAborted: Rollout aborted update to revision 3", json!(0)),
+    );
     retry(&simulation);
     simulation.pass(30).await;
     check(&simulation, 0, ("3", "1:4/4 3:1/1", PAUSED, json!(1)));
@@ -115,7 +128,8 @@ async fn a_third_revision_gives_way_to_the_first() {
     simulation.image(ROLLOUT, "1");
     simulation.pass(30).await;
     check(&simulation, 0, ("4", "4:5/5", "Healthy", json!(4)));
-    let set = simulation.sets(ROLLOUT).into_iter().find(|set| revision(set) == 4).expect("the stable ReplicaSet");
+    let set =
+        simulation.sets(ROLLOUT).into_iter().find(|set| revision(set) == 4).expect("the stable ReplicaSet");
     assert_eq!(set["metadata"]["annotations"]["rollout.argoproj.io/revision-history"], "1");
     assert_eq!(set["metadata"]["name"], "web-689c8bddcc");
 }
@@ -143,7 +157,11 @@ async fn an_old_revision_comes_again() {
     simulation.image(ROLLOUT, "3");
     simulation.pass(30).await;
     check(&simulation, 0, ("5", "4:4/4 5:1/1", PAUSED, json!(1)));
-    let set = simulation.sets(ROLLOUT).into_iter().find(|set| revision(set) == 5).expect("the third image's ReplicaSet");
+    let set = simulation
+        .sets(ROLLOUT)
+        .into_iter()
+        .find(|set| revision(set) == 5)
+        .expect("the third image's ReplicaSet");
     assert_eq!(set["metadata"]["annotations"]["rollout.argoproj.io/revision-history"], "3");
 }
 
@@ -162,7 +180,10 @@ async fn without_steps_the_history_limit_goes_on() {
 async fn a_corrected_spec_starts_the_first_revision() {
     let simulation = taken_over("invalid-spec.1-weight-120").await;
     let fix = json!([{"op": "replace", "path": "/spec/strategy/canary/steps/0/setWeight", "value": 20}]);
-    simulation.cluster.patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, Patch::Json(fix)).expect("accepted");
+    simulation
+        .cluster
+        .patch(PERSON, "Rollout", Some(NAMESPACE), ROLLOUT, None, Patch::Json(fix))
+        .expect("accepted");
     simulation.pass(30).await;
     check(&simulation, 1, ("1", "1:2/2", "Healthy", json!(1)));
 }

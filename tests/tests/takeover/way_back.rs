@@ -17,8 +17,10 @@ const GOLDEN: &str = include_str!("full_canary.json");
 /// The manifest that was applied.
 fn manifest() -> Value {
     let mut situation = Situation::load("canary-basic.1-healthy");
-    let annotation = &situation.rollout()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
-    let mut manifest: Value = serde_json::from_str(annotation.as_str().expect("it was applied")).expect("JSON");
+    let annotation =
+        &situation.rollout()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    let mut manifest: Value =
+        serde_json::from_str(annotation.as_str().expect("it was applied")).expect("JSON");
     manifest["metadata"] = json!({"name": ROLLOUT, "annotations": {}});
     manifest
 }
@@ -30,14 +32,18 @@ fn comparable(rollout: &Value, mut sets: Vec<Value>) -> Value {
         let image = &set["spec"]["template"]["spec"]["containers"][0]["image"];
         (revision_at_creation(set), image.as_str().unwrap_or_default().to_owned())
     });
-    let hashes: Vec<String> = sets.iter().map(|set| set["metadata"]["labels"][HASH].as_str().expect("a hash").to_owned()).collect();
+    let hashes: Vec<String> =
+        sets.iter().map(|set| set["metadata"]["labels"][HASH].as_str().expect("a hash").to_owned()).collect();
     let mut status = rollout["status"].clone();
     let conditions = status["conditions"].as_array().expect("conditions").clone();
-    status["conditions"] = conditions.into_iter().map(|c| (c["type"].as_str().expect("a type").to_owned(), c)).collect();
+    status["conditions"] =
+        conditions.into_iter().map(|c| (c["type"].as_str().expect("a type").to_owned(), c)).collect();
     for set in &mut sets {
         let metadata = set["metadata"].as_object_mut().expect("metadata");
         // Numbers and times that the API server gives.
-        for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "namespace"] {
+        for field in
+            ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "namespace"]
+        {
             metadata.remove(field);
         }
         set["metadata"]["ownerReferences"][0]["uid"] = "uid of the Rollout".into();
@@ -46,7 +52,11 @@ fn comparable(rollout: &Value, mut sets: Vec<Value>) -> Value {
     let annotation = rollout["metadata"]["annotations"]["rollout.argoproj.io/revision"].clone();
     let mut all = json!({"revision": annotation, "status": status, "sets": sets});
     if let Some(generation) = all["status"].get("observedGeneration") {
-        assert_eq!(generation.as_str(), Some(rollout["metadata"]["generation"].to_string().as_str()), "a decimal string");
+        assert_eq!(
+            generation.as_str(),
+            Some(rollout["metadata"]["generation"].to_string().as_str()),
+            "a decimal string"
+        );
     }
     let mut text = all.take().to_string();
     for (index, hash) in hashes.iter().enumerate() {
@@ -150,12 +160,18 @@ async fn a_full_canary_leaves_this() {
         let labels = template["metadata"]["labels"].as_object_mut().expect("labels");
         let hash = labels.remove(HASH);
         assert_eq!(hash.as_ref(), set["metadata"]["labels"].get(HASH));
-        assert_eq!(set["metadata"]["name"], format!("web-{}", hash.and_then(|h| h.as_str().map(str::to_owned)).unwrap_or_default()));
+        assert_eq!(
+            set["metadata"]["name"],
+            format!("web-{}", hash.and_then(|h| h.as_str().map(str::to_owned)).unwrap_or_default())
+        );
         if revision(&set) == 2 {
             // As it was sent: what the API server fills in is its own.
             let mut desired = simulation.rollout(ROLLOUT)["spec"]["template"].clone();
             desired["spec"]["containers"][0]["image"] = "registry.example/web:2".into();
-            let missing: Vec<_> = differences(&desired, &template).into_iter().filter(|line| !line.contains(": null -> ")).collect();
+            let missing: Vec<_> = differences(&desired, &template)
+                .into_iter()
+                .filter(|line| !line.contains(": null -> "))
+                .collect();
             assert_eq!(missing, Vec::<String>::new());
         }
     }

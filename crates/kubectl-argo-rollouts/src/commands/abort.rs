@@ -18,6 +18,10 @@ pub struct Arguments {
     names: Vec<String>,
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     act(&arguments.names, &Action::Abort, Look::No, "aborted", flags, out).await
 }

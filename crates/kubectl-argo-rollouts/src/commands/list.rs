@@ -34,14 +34,21 @@ pub struct Arguments {
     timestamps: bool,
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let Connection { api, namespace } = kubeconfig::connect(flags).await?;
     let namespace = (!arguments.all_namespaces).then_some(namespace);
     let name = arguments.name.clone().filter(|name| !name.is_empty());
     if arguments.watch {
         return follow(&api, namespace, name, arguments, out).await;
     }
-    let selection = ListParams { field_selector: name.map(|name| format!("metadata.name={name}")), ..ListParams::default() };
+    let selection = ListParams {
+        field_selector: name.map(|name| format!("metadata.name={name}")),
+        ..ListParams::default()
+    };
     let rollouts = api.list(ROLLOUTS, namespace.as_deref(), &selection).await?.items;
     if rollouts.is_empty() {
         // Talk, not data; there is no other place to complain to.
@@ -72,7 +79,8 @@ async fn follow(
         };
         let rows = changed(&rollouts, &mut printed);
         let is_first = table.is_none();
-        let table = table.get_or_insert_with(|| Table::new(&rows, arguments.all_namespaces, arguments.timestamps));
+        let table =
+            table.get_or_insert_with(|| Table::new(&rows, arguments.all_namespaces, arguments.timestamps));
         print(table, &rows, is_first, out)?;
     }
 }

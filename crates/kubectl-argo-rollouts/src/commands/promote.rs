@@ -32,7 +32,11 @@ pub struct Arguments {
     skip_all_steps: bool,
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let Arguments { name, full, skip_current_step, skip_all_steps } = arguments;
     let promotion = Promotion::from_flags(*full, *skip_current_step, *skip_all_steps)?;
     let done = match promotion {

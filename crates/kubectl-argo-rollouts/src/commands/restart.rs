@@ -24,11 +24,16 @@ pub struct Arguments {
     in_: String,
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let Arguments { name, in_ } = arguments;
     let shown = if in_.is_empty() { "0s" } else { in_ };
     let at = at(Timestamp::now(), shown)?;
-    act(slice::from_ref(name), &Action::Restart(at), Look::No, &format!("restarts in {shown}"), flags, out).await
+    act(slice::from_ref(name), &Action::Restart(at), Look::No, &format!("restarts in {shown}"), flags, out)
+        .await
 }
 
 /// Adds a number of seconds, or a duration with units, to `now`.

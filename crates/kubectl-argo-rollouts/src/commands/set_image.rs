@@ -25,7 +25,11 @@ pub struct Arguments {
     image: String,
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let (container, image) = image::parse(&arguments.image).ok_or(CommandError::Usage(&["set", "image"]))?;
     let Connection { api, namespace } = kubeconfig::connect(flags).await?;
     let mut tries = 1;
@@ -44,7 +48,13 @@ fn is_conflict(error: &ApiError) -> bool {
 }
 
 /// Reads, changes and writes once; the resource version makes sure that nothing came in between.
-async fn once(api: &Api, namespace: &str, name: &str, container: &str, image: &str) -> Result<String, CommandError> {
+async fn once(
+    api: &Api,
+    namespace: &str,
+    name: &str,
+    container: &str,
+    image: &str,
+) -> Result<String, CommandError> {
     let mut object = api.get(ROLLOUTS, namespace, name).await?;
     let (mut kind, mut noun, mut name): (Kind, &str, String) = (ROLLOUTS, "rollout", name.to_owned());
     if has_object(&object, "/spec/workloadRef") {

@@ -38,7 +38,11 @@ fn timeout(text: &str) -> Result<Duration, go_duration::DurationError> {
     go_duration::parse(text).map(|timeout| Duration::try_from(timeout).unwrap_or_default())
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let Arguments { name, watch, timeout } = arguments;
     let Connection { api, namespace } = kubeconfig::connect(flags).await?;
     if *watch {
@@ -62,9 +66,12 @@ async fn wait(
 ) -> Result<Shown, CommandError> {
     let mut follower = Follower::new(api, Some(namespace), Some(name.to_owned()));
     let mut said = None;
-    let mut stop = std::pin::pin!(signal());
+    let mut stop = std::pin::pin!(wish_to_end());
     // The first look is not part of the wait, so that even the shortest one has something to say.
-    let mut rollout = look(&mut follower, name).await?;
+    let mut rollout = tokio::select! {
+        () = &mut stop => return Err(status::Verdict::WaitEnded.into()),
+        first = look(&mut follower, name) => first?,
+    };
     loop {
         let shown = shown(&rollout);
         let line = status::watch_line(&shown);
@@ -110,20 +117,24 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-/// Waits for the wish that the process end.
+/// Waits for the wish that the process end. From the call on, it is heard.
 #[cfg(unix)]
-async fn signal() {
+fn wish_to_end() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let signals = signal(SignalKind::terminate()).and_then(|one| Ok((one, signal(SignalKind::interrupt())?)));
+    async move {
+        // Without handlers the signals end the process by themselves.
+        let Ok((mut terminate, mut interrupt)) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 
 /// Waits for the wish that the process end.
 #[cfg(not(unix))]
-async fn signal() {
+async fn wish_to_end() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending().await
     }

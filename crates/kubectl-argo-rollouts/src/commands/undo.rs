@@ -26,7 +26,11 @@ pub struct Arguments {
     to_revision: i64,
 }
 
-pub(crate) async fn run(arguments: &Arguments, flags: &KubeFlags, out: &mut dyn Write) -> Result<(), CommandError> {
+pub(crate) async fn run(
+    arguments: &Arguments,
+    flags: &KubeFlags,
+    out: &mut dyn Write,
+) -> Result<(), CommandError> {
     let name = &arguments.name;
     let Connection { api, namespace } = kubeconfig::connect(flags).await?;
     let rollout = api.get(ROLLOUTS, &namespace, name).await?;

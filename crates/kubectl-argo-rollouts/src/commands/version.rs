@@ -80,8 +80,10 @@ mod tests {
         let long = text(&build, false);
         let (first, rest) = long.split_once('\n').expect("lines");
         assert_eq!(first, "kubectl-argo-rollouts: v1.2.3+abc1234");
-        let labels: Vec<&str> = rest.lines().filter_map(|line| line.split_once(": ")).map(|(label, _)| label).collect();
-        let expected = ["  BuildDate", "  GitCommit", "  GitTreeState", "  RustVersion", "  Compiler", "  Platform"];
+        let labels: Vec<&str> =
+            rest.lines().filter_map(|line| line.split_once(": ")).map(|(label, _)| label).collect();
+        let expected =
+            ["  BuildDate", "  GitCommit", "  GitTreeState", "  RustVersion", "  Compiler", "  Platform"];
         assert_eq!(labels, expected);
         assert!(rest.contains("GitCommit: abc1234def\n"));
 
@@ -91,9 +93,11 @@ mod tests {
 
     #[test]
     fn platforms() {
-        for (os, arch, expected) in
-            [("linux", "x86_64", "linux/amd64"), ("macos", "aarch64", "darwin/arm64"), ("linux", "s390x", "linux/s390x")]
-        {
+        for (os, arch, expected) in [
+            ("linux", "x86_64", "linux/amd64"),
+            ("macos", "aarch64", "darwin/arm64"),
+            ("linux", "s390x", "linux/s390x"),
+        ] {
             assert_eq!(platform(os, arch), expected);
         }
     }

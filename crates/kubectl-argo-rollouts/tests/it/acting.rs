@@ -23,12 +23,9 @@ async fn promote() {
     let by_hand = |rollout: Value| with(rollout, "spec", json!({"paused": true}));
     let inconclusive = || {
         let run = json!({"name": "web-new-2-2", "status": "Inconclusive"});
-        let canary = json!({"currentStepAnalysisRunStatus": run});
-        with(waiting(canary("web", 2), "InconclusiveAnalysisRun"), "status", json!({"canary": canary}))
+        let part = json!({"canary": {"currentStepAnalysisRunStatus": run}});
+        with(waiting(canary("web", 2), "InconclusiveAnalysisRun"), "status", part)
     };
-    fn canary(name: &str, index: i64) -> Value {
-        crate::cluster::canary(name, index)
-    }
     let pauses = "/status/pauseConditions";
     let index = "/status/currentStepIndex";
     let paused = "/spec/paused";
@@ -45,7 +42,12 @@ async fn promote() {
             vec![(pauses, gone.clone()), (index, json!(1)), (controller_pause, json!(true))],
         ),
         (canary("web", 1), &[], vec![READ, STATUS], vec![(index, json!(2))]),
-        (by_hand(canary("web", 1)), &[], vec![READ, STATUS, MAIN], vec![(index, json!(2)), (paused, json!(false))]),
+        (
+            by_hand(canary("web", 1)),
+            &[],
+            vec![READ, STATUS, MAIN],
+            vec![(index, json!(2)), (paused, json!(false))],
+        ),
         (
             by_hand(waiting(canary("web", 1), "CanaryPauseStep")),
             &[],
@@ -80,7 +82,8 @@ async fn promote() {
     for (rollout, flags, requests, after) in table {
         let world = World::new().await;
         world.load(vec![rollout]);
-        let done = if flags.iter().any(|flag| flag.starts_with("--full")) { "fully promoted" } else { "promoted" };
+        let done =
+            if flags.iter().any(|flag| flag.starts_with("--full")) { "fully promoted" } else { "promoted" };
         let outcome = world.run(&[&["promote", "web"], flags].concat()).await;
         assert_eq!(outcome, said(&format!("rollout 'web' {done}\n")));
         assert_eq!(world.requests(), requests, "{flags:?}");
@@ -110,7 +113,11 @@ async fn promote_refuses() {
             vec!["get rollouts plain 200"],
             "Error: Cannot skip steps of a rollout without steps\n",
         ),
-        (&["promote", "nope"], vec!["get rollouts nope 404"], "Error: rollouts.argoproj.io \"nope\" not found\n"),
+        (
+            &["promote", "nope"],
+            vec!["get rollouts nope 404"],
+            "Error: rollouts.argoproj.io \"nope\" not found\n",
+        ),
     ] {
         world.cluster.clear_audit();
         assert_eq!(world.run(arguments).await, failed("", stderr), "{arguments:?}");
@@ -197,7 +204,10 @@ async fn resume() {
         assert_eq!(world.run(&["resume", "web"]).await, said("rollout 'web' resumed\n"));
         assert_eq!(world.requests(), requests);
         let after = world.rollout("web");
-        check_object(&after, &[("/status/pauseConditions", Value::Null), ("/status/currentStepIndex", json!(1))]);
+        check_object(
+            &after,
+            &[("/status/pauseConditions", Value::Null), ("/status/currentStepIndex", json!(1))],
+        );
         assert_ne!(after["spec"]["paused"], true);
     }
 }
@@ -300,11 +310,18 @@ async fn set_image() {
     ] {
         let world = World::new().await;
         world.load(vec![with_image(canary("web", 1))]);
-        assert_eq!(world.run(&["set", "image", "web", argument]).await, said("rollout \"web\" image updated\n"));
+        assert_eq!(
+            world.run(&["set", "image", "web", argument]).await,
+            said("rollout \"web\" image updated\n")
+        );
         assert_eq!(world.requests(), ["get rollouts web 200", "update rollouts web 200"]);
         let spec = &world.rollout("web")["spec"]["template"]["spec"];
-        let pointers =
-            ["/initContainers/0/image", "/containers/0/image", "/containers/1/image", "/ephemeralContainers/0/image"];
+        let pointers = [
+            "/initContainers/0/image",
+            "/containers/0/image",
+            "/containers/1/image",
+            "/ephemeralContainers/0/image",
+        ];
         for (pointer, image) in pointers.into_iter().zip(images) {
             assert_eq!(spec.pointer(pointer), Some(&json!(image)), "{argument} {pointer}");
         }
@@ -348,15 +365,23 @@ async fn set_image_tries_again_when_somebody_was_faster() {
     world.load(vec![canary("web", 1)]);
     world.cluster.faults().conflict_update(IDENTITY, 1);
     world.cluster.faults().conflict_update(IDENTITY, 2);
-    assert_eq!(world.run(&["set", "image", "web", "app=r/app:2"]).await, said("rollout \"web\" image updated\n"));
+    assert_eq!(
+        world.run(&["set", "image", "web", "app=r/app:2"]).await,
+        said("rollout \"web\" image updated\n")
+    );
     check_object(&world.rollout("web"), &[("/spec/template/spec/containers/0/image", json!("r/app:2"))]);
 
+    world.cluster.clear_audit();
     for n in 1..=5 {
         world.cluster.faults().conflict_update(IDENTITY, n);
     }
     let outcome = world.run(&["set", "image", "web", "app=r/app:4"]).await;
     assert_eq!((outcome.stdout.as_str(), outcome.code), ("", Some(1)));
-    assert!(outcome.stderr.starts_with("Error: ") && outcome.stderr.contains("\"web\""), "{}", outcome.stderr);
+    let is_told =
+        outcome.stderr.starts_with("Error: ") && outcome.stderr.contains("the object has been modified");
+    assert!(is_told, "{}", outcome.stderr);
+    let writes = world.requests().into_iter().filter(|request| request == "update rollouts web 409").count();
+    assert_eq!(writes, 5);
     check_object(&world.rollout("web"), &[("/spec/template/spec/containers/0/image", json!("r/app:2"))]);
 }
 
@@ -400,11 +425,16 @@ async fn undo_to_what_is_there_already() {
 #[tokio::test]
 async fn undo_refuses() {
     let world = World::new().await;
-    world.load([vec![canary("web", 1), canary("fresh", 0), referring("odd", "StatefulSet")], history()].concat());
+    world.load(
+        [vec![canary("web", 1), canary("fresh", 0), referring("odd", "StatefulSet")], history()].concat(),
+    );
     world.load(vec![replica_set("fresh", 1), replica_set("odd", 1), replica_set("odd", 2)]);
     let before = world.cluster.resource_version();
     for (arguments, stderr) in [
-        (["undo", "web", "--to-revision=9"].as_slice(), "Error: unable to find specified revision 9 in history\n"),
+        (
+            ["undo", "web", "--to-revision=9"].as_slice(),
+            "Error: unable to find specified revision 9 in history\n",
+        ),
         (&["undo", "fresh"], "Error: no revision found for rollout \"fresh\"\n"),
         (&["undo", "odd"], "Error: workload of type StatefulSet is not supported\n"),
         (&["undo", "nope"], "Error: rollouts.argoproj.io \"nope\" not found\n"),

@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluice_sim::{Cluster, Options, Served};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 /// How the binary appears to the cluster.
 pub const IDENTITY: &str = "kubectl-argo-rollouts";
@@ -82,16 +82,35 @@ impl World {
         let ours = self.cluster.audit().into_iter().filter(|request| &*request.identity == IDENTITY);
         ours.map(|request| {
             let slash = if request.subresource.is_empty() { "" } else { "/" };
-            let line = format!("{} {}{slash}{} {}", request.verb, request.resource, request.subresource, request.name);
+            let line = format!(
+                "{} {}{slash}{} {}",
+                request.verb, request.resource, request.subresource, request.name
+            );
             format!("{} {}", line.trim_end(), request.code)
         })
         .collect()
     }
 }
 
+/// A process that is just being made holds a copy of every open pipe for a moment, and as long as somebody
+/// holds its reading end, a pipe is not broken.
+static SPAWNING: Mutex<()> = Mutex::new(());
+
+/// Starts a process.
+pub fn spawn(command: &mut Command) -> Child {
+    let _guard = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().expect("a process")
+}
+
+/// Closes one end of a pipe, for good.
+pub fn close<T>(end: T) {
+    let _guard = SPAWNING.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(end);
+}
+
 /// Runs a command to its end.
 pub async fn finish(command: &mut Command) -> Outcome {
-    let output = in_time(command.output()).await.expect("a process");
+    let output = in_time(spawn(command).wait_with_output()).await.expect("an end");
     Outcome {
         stdout: String::from_utf8(output.stdout).expect("text"),
         stderr: String::from_utf8(output.stderr).expect("text"),
@@ -156,7 +175,8 @@ pub fn with(mut rollout: Value, part: &str, fields: Value) -> Value {
 /// The rollout in a pause of the controller's.
 pub fn waiting(rollout: Value, reason: &str) -> Value {
     let pause = json!([{"reason": reason, "startTime": "2026-01-01T00:00:00Z"}]);
-    let fields = json!({"pauseConditions": pause, "controllerPause": true, "phase": "Paused", "message": reason});
+    let fields =
+        json!({"pauseConditions": pause, "controllerPause": true, "phase": "Paused", "message": reason});
     with(rollout, "status", fields)
 }
 
@@ -183,11 +203,4 @@ pub fn replica_set(rollout: &str, revision: i64) -> Value {
             },
         },
     })
-}
-
-/// Runs a command whose stdout goes elsewhere: stderr and exit code.
-pub async fn finish_quietly(command: &mut Command) -> (String, Option<i32>) {
-    let child = command.spawn().expect("a process");
-    let output = in_time(child.wait_with_output()).await.expect("an end");
-    (String::from_utf8(output.stderr).expect("text"), output.status.code())
 }

@@ -4,9 +4,11 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout};
+use tokio::process::{Child, ChildStdout, Command};
 
-use crate::cluster::{IDENTITY, World, blue_green, canary, failed, in_time, said, waiting, with};
+use crate::cluster::{
+    IDENTITY, World, blue_green, canary, close, failed, finish, in_time, said, spawn, waiting, with,
+};
 
 fn degraded(name: &str) -> Value {
     let message = "RolloutAborted: Rollout aborted update to revision 2";
@@ -21,7 +23,7 @@ struct Running {
 
 impl Running {
     fn start(world: &World, arguments: &[&str]) -> Running {
-        let mut child = world.command().args(arguments).spawn().expect("a process");
+        let mut child = spawn(world.command().args(arguments));
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Running { child, lines }
     }
@@ -50,7 +52,12 @@ fn set_status(world: &World, name: &str, fields: Value) {
 async fn status_of_a_single_look() {
     let world = World::new().await;
     let unseen = with(blue_green("unseen"), "status", json!({"observedGeneration": "0"}));
-    world.load(vec![waiting(blue_green("web"), "BlueGreenPause"), degraded("bad"), blue_green("good"), unseen]);
+    world.load(vec![
+        waiting(blue_green("web"), "BlueGreenPause"),
+        degraded("bad"),
+        blue_green("good"),
+        unseen,
+    ]);
     let message = "Error: The rollout is in a degraded state with message: \
                    RolloutAborted: Rollout aborted update to revision 2\n";
     for (name, expected) in [
@@ -122,9 +129,28 @@ async fn status_ends_with_the_rollout() {
     world.load(vec![canary("web", 1)]);
     let mut process = Running::start(&world, &["status", "web"]);
     assert!(process.line().await.is_some());
-    world.cluster.delete("somebody", "Rollout", Some("shop"), "web", sluice_sim::DeleteOptions::default()).expect("gone");
+    world
+        .cluster
+        .delete("somebody", "Rollout", Some("shop"), "web", sluice_sim::DeleteOptions::default())
+        .expect("gone");
     let stderr = "Error: rollout.argoproj.io \"web\" not found\n".to_owned();
     assert_eq!(process.end().await, (stderr, Some(1)));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn status_ends_by_signal() {
+    for signal in ["-TERM", "-INT"] {
+        let world = World::new().await;
+        world.load(vec![canary("web", 1)]);
+        let mut process = Running::start(&world, &["status", "web"]);
+        assert!(process.line().await.is_some());
+        let id = process.child.id().expect("it runs").to_string();
+        let sent = in_time(spawn(Command::new("kill").args([signal, &id])).wait()).await;
+        assert!(sent.expect("an end").success());
+        let stderr = "Error: Rollout status watch exceeded timeout\n".to_owned();
+        assert_eq!(process.end().await, (stderr, Some(1)), "{signal}");
+    }
 }
 
 fn billing() -> Value {
@@ -153,11 +179,13 @@ async fn list() {
     for word in ["rollouts", "ro", "rollout"] {
         assert_eq!(world.run(&["list", word]).await, said(&both));
     }
-    assert_eq!(world.run(&["list", "ro", "--name", "checkout"]).await, said(&format!("{HEADER}\n{CHECKOUT}\n")));
-    assert_eq!(world.run(&["list", "ro", "-n", "default"]).await, said(&format!("{HEADER}\n{BILLING}\n")));
-    let all = format!(
-        "NAMESPACE  {HEADER}\ndefault    {BILLING}\nshop       {BILLING}\nshop       {CHECKOUT}\n"
+    assert_eq!(
+        world.run(&["list", "ro", "--name", "checkout"]).await,
+        said(&format!("{HEADER}\n{CHECKOUT}\n"))
     );
+    assert_eq!(world.run(&["list", "ro", "-n", "default"]).await, said(&format!("{HEADER}\n{BILLING}\n")));
+    let all =
+        format!("NAMESPACE  {HEADER}\ndefault    {BILLING}\nshop       {BILLING}\nshop       {CHECKOUT}\n");
     assert_eq!(world.run(&["list", "ro", "-A"]).await, said(&all));
 
     let none = |outcome: crate::cluster::Outcome| (outcome.stdout, outcome.stderr, outcome.code);
@@ -187,7 +215,10 @@ async fn list_goes_on() {
         assert_eq!(process.line().await.as_deref(), Some(expected));
     }
     set_status(&world, "billing", json!({"HPAReplicas": 3}));
-    world.cluster.delete("somebody", "Rollout", Some("shop"), "billing", sluice_sim::DeleteOptions::default()).expect("gone");
+    world
+        .cluster
+        .delete("somebody", "Rollout", Some("shop"), "billing", sluice_sim::DeleteOptions::default())
+        .expect("gone");
     set_status(&world, "checkout", json!({"currentStepIndex": 3}));
     let changed = "checkout    Canary     Paused        3/4   50          2/2    1        1           2";
     assert_eq!(process.line().await.as_deref(), Some(changed), "what is not shown makes no line");
@@ -201,7 +232,7 @@ async fn a_reader_that_goes_away_is_no_trouble() {
     assert_eq!(process.line().await.as_deref(), Some(HEADER));
     assert_eq!(process.line().await.as_deref(), Some(CHECKOUT));
     let Running { mut child, lines } = process;
-    drop(lines);
+    close(lines);
     set_status(&world, "checkout", json!({"currentStepIndex": 3}));
     let mut stderr = String::new();
     in_time(child.stderr.take().expect("piped").read_to_string(&mut stderr)).await.expect("text");
@@ -213,9 +244,9 @@ async fn a_reader_that_goes_away_does_not_stop_the_work() {
     let world = World::new().await;
     world.load(vec![canary("a", 1), canary("b", 1)]);
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    drop(reader);
-    let outcome = crate::cluster::finish_quietly(world.command().args(["abort", "a", "b"]).stdout(Stdio::from(writer))).await;
-    assert_eq!(outcome, (String::new(), Some(0)));
+    close(reader);
+    let outcome = finish(world.command().args(["abort", "a", "b"]).stdout(Stdio::from(writer))).await;
+    assert_eq!(outcome, said(""));
     for name in ["a", "b"] {
         assert_eq!(world.rollout(name)["status"]["abort"], true, "{name}");
     }

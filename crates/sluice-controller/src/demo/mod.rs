@@ -20,10 +20,10 @@ use serde_json::Value;
 use sluice_sim::Cluster;
 use sluice_sim::controllers::{self, Settings};
 
-use crate::clock::Clock;
-use crate::{Controller, Options};
 use self::story::Ending;
 use self::view::Screen;
+use crate::clock::Clock;
+use crate::{Controller, Options};
 
 /// The manifests that the story begins with.
 const MANIFESTS: &str = include_str!("../../../../examples/demo/rollout.yaml");
@@ -71,7 +71,8 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         None
     } else {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
-        let served = cluster.serve(address).await.with_context(|| format!("cannot serve the API on {address}"))?;
+        let served =
+            cluster.serve(address).await.with_context(|| format!("cannot serve the API on {address}"))?;
         std::fs::write(&args.kubeconfig, Cluster::kubeconfig(served.addr))
             .with_context(|| format!("cannot write {}", args.kubeconfig.display()))?;
         screen.say(&format!(

@@ -54,7 +54,8 @@ async fn chapters(cluster: &Cluster, screen: &mut Screen, manifests: &[Value]) -
         return Err(format!("version 2 took the steps {seen:?} of 5"));
     }
 
-    screen.chapter("3/3  kubectl set image: version bad crashes. It gets one pod's share, and is taken back.");
+    screen
+        .chapter("3/3  kubectl set image: version bad crashes. It gets one pod's share, and is taken back.");
     let before = rollout(cluster)["status"]["stableRS"].clone();
     image(cluster, "bad")?;
     until(cluster, screen, 180, "the bad version is aborted", |status| {
@@ -62,7 +63,9 @@ async fn chapters(cluster: &Cluster, screen: &mut Screen, manifests: &[Value]) -
     })
     .await?;
     until(cluster, screen, 60, "version 2 has all its pods again", |status| {
-        status["availableReplicas"] == 10 && status["replicas"] == 10 && status["updatedReplicas"].as_i64().unwrap_or(0) == 0
+        status["availableReplicas"] == 10
+            && status["replicas"] == 10
+            && status["updatedReplicas"].as_i64().unwrap_or(0) == 0
     })
     .await?;
     let status = rollout(cluster)["status"].clone();
@@ -70,7 +73,9 @@ async fn chapters(cluster: &Cluster, screen: &mut Screen, manifests: &[Value]) -
         return Err("the bad version became the stable one".into());
     }
     let message = status["message"].as_str().unwrap_or_default();
-    if !(message.contains("0 of 1 pods available (CrashLoopBackOff") && message.contains("wanted 2 available")) {
+    if !(message.contains("0 of 1 pods available (CrashLoopBackOff")
+        && message.contains("wanted 2 available"))
+    {
         return Err(format!("the reason does not name pods seen and wanted: {message}"));
     }
     screen.chapter("Every user was served all the time: the bad version never had more than its one step.");
@@ -134,7 +139,8 @@ async fn until(
         let version = cluster.resource_version();
         screen.show(cluster, NAMESPACE, NAME);
         let object = rollout(cluster);
-        let observed = object["status"]["observedGeneration"].as_str().and_then(|text| text.parse::<i64>().ok());
+        let observed =
+            object["status"]["observedGeneration"].as_str().and_then(|text| text.parse::<i64>().ok());
         if observed == object["metadata"]["generation"].as_i64() && is(&object["status"]) {
             return Ok(());
         }

@@ -126,7 +126,10 @@ impl Facts {
             phase: text(&status["phase"]),
             message: text(&status["message"]),
             steps: steps.into_iter().flatten().map(step).collect(),
-            step: status["currentStepIndex"].as_u64().and_then(|index| usize::try_from(index).ok()).unwrap_or(0),
+            step: status["currentStepIndex"]
+                .as_u64()
+                .and_then(|index| usize::try_from(index).ok())
+                .unwrap_or(0),
             versions,
         }
     }
@@ -160,7 +163,8 @@ fn version(set: &Value, status: &Value, pods: &[&Value]) -> Option<Version> {
     } else {
         "old"
     };
-    let revision = set["metadata"]["annotations"]["rollout.argoproj.io/revision"].as_str().unwrap_or_default();
+    let revision =
+        set["metadata"]["annotations"]["rollout.argoproj.io/revision"].as_str().unwrap_or_default();
     let name = set["metadata"]["name"].as_str().unwrap_or_default();
     Some(Version { role, revision: revision.into(), name: name.into(), wanted, pods })
 }

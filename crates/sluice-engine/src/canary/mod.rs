@@ -26,7 +26,13 @@ const PAUSE_STEP: PauseReason = PauseReason::CanaryPauseStep;
 
 /// Decides about a Rollout with a valid canary strategy. `problem` is what is wrong with the objects
 /// that the spec refers to: it stops the update from going on, but not scaling and not an abort.
-pub fn decide(world: &World, spec: &Spec, canary: &Canary, problem: Option<&InvalidSpec>, now: Timestamp) -> Plan {
+pub fn decide(
+    world: &World,
+    spec: &Spec,
+    canary: &Canary,
+    problem: Option<&InvalidSpec>,
+    now: Timestamp,
+) -> Plan {
     Pass::new(world, spec, canary, problem, now).decide()
 }
 
@@ -72,7 +78,8 @@ impl<'a> Pass<'a> {
         let current = identity::find_current(rollout, spec, &world.replica_sets).map(Arc::as_ref);
         let hash = current.map_or_else(|| identity::new_hash(rollout, spec), |set| set.hash.clone());
         let revision = identity::revision(current, &world.replica_sets);
-        let mut sets: Vec<&ReplicaSet> = world.replica_sets.iter().map(Arc::as_ref).filter(|s| !s.is_deleting).collect();
+        let mut sets: Vec<&ReplicaSet> =
+            world.replica_sets.iter().map(Arc::as_ref).filter(|s| !s.is_deleting).collect();
         sets.sort_by_key(|set| (set.revision(), set.created_at, &set.name));
         let mut versions: Vec<VersionRef> = sets.iter().map(|set| VersionRef::Existing(set)).collect();
         let new = match current {
@@ -111,12 +118,19 @@ impl<'a> Pass<'a> {
         if self.spec.replicas.is_none() {
             let message = format!("spec.replicas was not set, {} is written", self.replicas);
             self.plan.events.push(Event::normal("ReplicasDefaulted", message));
-            self.write(Action::DefaultReplicas(self.replicas), "nobody set spec.replicas, and autoscalers need it");
+            self.write(
+                Action::DefaultReplicas(self.replicas),
+                "nobody set spec.replicas, and autoscalers need it",
+            );
         }
         self.settle_position();
         let moves = self.walk();
-        self.carry_out(&moves);
-        self.history();
+        // An abort of our own is on record, with its cause, before it is carried out: after a crash in
+        // between nobody could tell any more what was missing.
+        if self.cause.is_none() {
+            self.carry_out(&moves);
+            self.history();
+        }
         self.finish(&moves)
     }
 
@@ -133,7 +147,8 @@ impl<'a> Pass<'a> {
     }
 
     fn is_halted(&self) -> bool {
-        let is_inconclusive = self.status.pause_conditions.iter().any(|pause| status::is_inconclusive(pause.reason));
+        let is_inconclusive =
+            self.status.pause_conditions.iter().any(|pause| status::is_inconclusive(pause.reason));
         self.spec.is_paused || self.problem.is_some() || is_inconclusive
     }
 
@@ -156,7 +171,8 @@ impl<'a> Pass<'a> {
         if is_new_template || is_new_plan {
             self.reset();
             // Back to a version that serves in full, nothing begins.
-            let serves = self.is_promoted() && self.set(self.new).is_some_and(|set| set.available >= self.replicas);
+            let serves =
+                self.is_promoted() && self.set(self.new).is_some_and(|set| set.available >= self.replicas);
             if !is_first && (is_new_template || !self.is_promoted()) && !serves {
                 status::start_duration(&mut self.status, self.now);
             }
@@ -279,7 +295,8 @@ impl<'a> Pass<'a> {
     /// Whether until now no pods were awaited: nobody wanted any, or what the spec refers to was missing.
     fn stood_still(&self) -> bool {
         let old = &self.rollout.status;
-        let was_asleep = conditions::get(old, kind::WAITING).is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
+        let was_asleep = conditions::get(old, kind::WAITING)
+            .is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
         let was_invalid = conditions::get(old, kind::INVALID_SPEC).is_some();
         was_asleep && self.replicas > 0 || was_invalid && self.problem.is_none()
     }
@@ -292,7 +309,8 @@ impl<'a> Pass<'a> {
     }
 
     fn is_pause_step(&self) -> bool {
-        matches!(self.canary.steps.get(self.index), Some(Step::Pause(_))) && !self.rollout.status.pause_conditions.is_empty()
+        matches!(self.canary.steps.get(self.index), Some(Step::Pause(_)))
+            && !self.rollout.status.pause_conditions.is_empty()
     }
 
     fn aborted(&mut self) {
@@ -349,7 +367,8 @@ impl<'a> Pass<'a> {
                     None => self.step_done(),
                     Some(wait) => {
                         // Asleep or awake, it is the pause that has to end first.
-                        let capacity = moves.wait.clone().filter(|w| wait.is_none() || w.reason != WaitReason::Asleep);
+                        let capacity =
+                            moves.wait.clone().filter(|w| wait.is_none() || w.reason != WaitReason::Asleep);
                         return Moves { wait: capacity.or(wait), ..moves };
                     }
                 },
@@ -399,7 +418,9 @@ impl<'a> Pass<'a> {
                 let start_time = Time::new(self.now);
                 self.status.pause_conditions.push(PauseCondition { reason: PAUSE_STEP, start_time });
                 self.status.controller_pause = true;
-                self.plan.events.push(Event::normal("RolloutPaused", format!("Rollout is paused ({PAUSE_STEP})")));
+                self.plan
+                    .events
+                    .push(Event::normal("RolloutPaused", format!("Rollout is paused ({PAUSE_STEP})")));
                 let step = PauseStep { paused_since: Some(start_time.timestamp()), ..step };
                 Some(Some(self.pause_wait(decide_pause(&step, self.now))))
             }
@@ -451,28 +472,39 @@ impl<'a> Pass<'a> {
         self.clear_pause();
         self.index = self.len();
         self.has_progress = true;
-        status::complete_duration(&mut self.status, if is_fast { CompletionStatus::FastPromoted } else { CompletionStatus::Promoted });
+        status::complete_duration(
+            &mut self.status,
+            if is_fast { CompletionStatus::FastPromoted } else { CompletionStatus::Promoted },
+        );
         self.completed(reason);
     }
 
     fn completed(&mut self, reason: &str) {
-        let message = format!("Rollout completed update to revision {} ({}): {reason}", self.revision, self.hash);
+        let message =
+            format!("Rollout completed update to revision {} ({}): {reason}", self.revision, self.hash);
         self.plan.events.push(Event::normal("RolloutCompleted", message));
     }
 
     /// The weight at a position: the nearest `setWeight` at or before it.
     fn weight_at(&self, index: usize) -> i64 {
         let steps = self.canary.steps.iter().take(index + 1).rev();
-        steps.filter_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None }).next().unwrap_or(0)
+        steps
+            .filter_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None })
+            .next()
+            .unwrap_or(0)
     }
 
     fn canary_size(&self) -> Option<i64> {
         let routing = self.canary.routing.as_ref()?;
         let steps = self.canary.steps.iter().take(self.index + 1).rev();
-        let scale = steps.filter_map(|s| if let Step::SetCanaryScale(scale) = s { Some(*scale) } else { None }).next()?;
+        let scale = steps
+            .filter_map(|s| if let Step::SetCanaryScale(scale) = s { Some(*scale) } else { None })
+            .next()?;
         match scale {
             CanaryScale::Replicas(replicas) => Some(if self.replicas == 0 { 0 } else { replicas }),
-            CanaryScale::Weight(weight) => Some(crate::replicas::need(weight, self.replicas, routing.max_weight)),
+            CanaryScale::Weight(weight) => {
+                Some(crate::replicas::need(weight, self.replicas, routing.max_weight))
+            }
             CanaryScale::MatchTrafficWeight => None,
         }
     }
@@ -555,7 +587,8 @@ impl<'a> Pass<'a> {
     fn is_asleep(&self) -> bool {
         let slept = conditions::get(&self.rollout.status, kind::WAITING)
             .is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
-        let stable_is_up = self.stable.and_then(|stable| self.set(stable)).is_some_and(|set| set.available > 0);
+        let stable_is_up =
+            self.stable.and_then(|stable| self.set(stable)).is_some_and(|set| set.available > 0);
         self.replicas == 0 || slept && !stable_is_up && !self.is_promoted()
     }
 
@@ -579,25 +612,40 @@ impl<'a> Pass<'a> {
             let size = if self.spec.is_paused { 0 } else { planned_size(moves, self.new).unwrap_or(0) };
             self.create(size);
         } else if let Some(set) = self.set(self.new) {
-            if let Some((annotations, min_ready)) = identity::amendments(self.rollout, self.spec, set, self.revision) {
+            if let Some((annotations, min_ready)) =
+                identity::amendments(self.rollout, self.spec, set, self.revision)
+            {
                 let action = Action::AmendReplicaSet {
                     name: set.name.clone(),
                     resource_version: set.resource_version.clone(),
                     annotations,
                     min_ready_seconds: min_ready,
                 };
-                self.write(action, "the current ReplicaSet carries the Rollout's annotations and its revision");
+                self.write(
+                    action,
+                    "the current ReplicaSet carries the Rollout's annotations and its revision",
+                );
             }
         }
         if self.rollout.annotation(keys::REVISION) != Some(self.revision.to_string().as_str()) {
             let annotations = [(keys::REVISION.to_owned(), Some(self.revision.to_string()))].into();
             self.write(Action::AnnotateRollout { annotations }, "the revision of the current template");
-            self.plan.events.push(Event::normal("RolloutUpdated", format!("Rollout updated to revision {}", self.revision)));
+            self.plan.events.push(Event::normal(
+                "RolloutUpdated",
+                format!("Rollout updated to revision {}", self.revision),
+            ));
         }
         if is_held {
             return;
         }
-        destinations::writes(self.world, self.canary, &self.versions_by_name(), moves, self.replicas, &mut self.plan);
+        destinations::writes(
+            self.world,
+            self.canary,
+            &self.versions_by_name(),
+            moves,
+            self.replicas,
+            &mut self.plan,
+        );
     }
 
     /// A Rollout that was created paused keeps its first version at 0 until it is resumed; one that was
@@ -612,7 +660,8 @@ impl<'a> Pass<'a> {
         (0..self.versions.len())
             .map(|version| {
                 let set = self.set(version);
-                let revision = if version == self.new { self.revision } else { set.map_or(0, ReplicaSet::revision) };
+                let revision =
+                    if version == self.new { self.revision } else { set.map_or(0, ReplicaSet::revision) };
                 (set, self.hash_of(version).to_owned(), revision)
             })
             .collect()
@@ -620,16 +669,34 @@ impl<'a> Pass<'a> {
 
     fn create(&mut self, size: i64) {
         let name = format!("{}-{}", self.rollout.name, self.hash);
-        let object = identity::new_replica_set(self.rollout, self.spec, &self.hash, self.revision, size, self.replicas);
-        self.write(Action::CreateReplicaSet { name: name.clone(), object }, "no ReplicaSet runs this template");
+        let object = identity::new_replica_set(
+            self.rollout,
+            self.spec,
+            &self.hash,
+            self.revision,
+            size,
+            self.replicas,
+        );
+        self.write(
+            Action::CreateReplicaSet { name: name.clone(), object },
+            "no ReplicaSet runs this template",
+        );
         let message = format!("Created ReplicaSet {name} (revision {})", self.revision);
         self.plan.events.push(Event::normal("NewReplicaSetCreated", message));
         if size > 0 {
-            let message = format!("Scaled up ReplicaSet {name} (revision {}) from 0 to {size}", self.revision);
+            let message =
+                format!("Scaled up ReplicaSet {name} (revision {}) from 0 to {size}", self.revision);
             self.plan.events.push(Event::normal("ScalingReplicaSet", message));
         }
         let message = format!("Created new replica set \"{name}\"");
-        conditions::put(&mut self.status, kind::PROGRESSING, ConditionStatus::True, conditions::reason::NEW_REPLICA_SET, &message, self.now);
+        conditions::put(
+            &mut self.status,
+            kind::PROGRESSING,
+            ConditionStatus::True,
+            conditions::reason::NEW_REPLICA_SET,
+            &message,
+            self.now,
+        );
         conditions::set_high_water(&mut self.status, None, self.now);
     }
 
@@ -702,7 +769,7 @@ impl<'a> Pass<'a> {
         if self.spec.is_paused {
             return Some(manual_pause());
         }
-        if self.status.abort && moves.is_empty() {
+        if self.status.abort && (moves.is_empty() || self.cause.is_some()) {
             return Some(Wait {
                 reason: WaitReason::Aborted,
                 object: format!("rollout {}/{}", self.rollout.namespace, self.rollout.name),

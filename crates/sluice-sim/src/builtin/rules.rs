@@ -3,17 +3,12 @@
 //! Decides validity where code depends on it, which parts a write cannot touch, and when a generation
 //! goes up. It is not a complete validation: fields that nobody here gets wrong are not looked at.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
-use crate::{
-    meta::{NameRule, label_problems, name_complaints},
-    selector::LabelSelector,
-    status::Problem,
-};
+use super::pods::{pod_spec_problems, pod_update_problems, quality, template_problems};
+use crate::{meta::label_problems, selector::LabelSelector, status::Problem};
 
-fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+pub fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
     object.pointer(path).unwrap_or(&Value::Null)
 }
 
@@ -88,27 +83,6 @@ pub fn prepare_create(kind: &str, object: &mut Value, empty_status: Option<Value
     }
 }
 
-/// Quality-of-service class of a pod.
-fn quality(pod: &Value) -> &'static str {
-    let mut any = false;
-    let mut guaranteed = true;
-    for list in ["containers", "initContainers"] {
-        for container in pod["spec"][list].as_array().into_iter().flatten() {
-            for name in ["cpu", "memory"] {
-                let limit = at(container, &format!("/resources/limits/{name}"));
-                let request = at(container, &format!("/resources/requests/{name}"));
-                any |= !limit.is_null() || !request.is_null();
-                guaranteed &= !limit.is_null() && (request.is_null() || request == limit);
-            }
-        }
-    }
-    match (any, guaranteed) {
-        (false, _) => "BestEffort",
-        (true, true) => "Guaranteed",
-        (true, false) => "Burstable",
-    }
-}
-
 /// Keeps what an update through the main door cannot change.
 pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
     match kind {
@@ -123,22 +97,6 @@ pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
         }
         "Namespace" => {
             new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
-        }
-        "Job" => {
-            if new["spec"].get("selector").is_none_or(Value::is_null) {
-                new["spec"]["selector"] = old["spec"]["selector"].clone();
-            }
-            if let Some(labels) = old.pointer("/spec/template/metadata/labels").and_then(Value::as_object) {
-                for (key, value) in labels
-                    .iter()
-                    .filter(|(key, _)| key.contains("controller-uid") || key.contains("job-name"))
-                {
-                    let slot = &mut new["spec"]["template"]["metadata"]["labels"][key];
-                    if slot.is_null() {
-                        *slot = value.clone();
-                    }
-                }
-            }
         }
         _ => {}
     }
@@ -265,9 +223,25 @@ pub fn update_problems(kind: &str, new: &Value, old: &Value) -> Vec<Problem> {
         "Job" => {
             out.extend(job_problems(new));
             immutable(&mut out, "spec.selector", "/spec/selector", "field is immutable");
-            let suspended = old["spec"]["suspend"] == true;
-            if !suspended {
-                immutable(&mut out, "spec.template", "/spec/template", "field is immutable");
+            // Before it starts, a suspended job may still be told where to run.
+            let mut template = new["spec"]["template"].clone();
+            if old["spec"]["suspend"] == true && at(old, "/status/startTime").is_null() {
+                let before = &old["spec"]["template"];
+                for (section, keys) in [
+                    ("metadata", &["labels", "annotations"][..]),
+                    ("spec", &["nodeSelector", "affinity", "tolerations", "schedulingGates"]),
+                ] {
+                    let Some(map) = template[section].as_object_mut() else { continue };
+                    for key in keys {
+                        match before[section].get(key) {
+                            Some(value) => map.insert((*key).to_owned(), value.clone()),
+                            None => map.remove(*key),
+                        };
+                    }
+                }
+            }
+            if template != old["spec"]["template"] {
+                out.push(Problem::invalid("spec.template", &new["spec"]["template"], "field is immutable"));
             }
             if new["spec"]["completionMode"] != "Indexed" {
                 immutable(&mut out, "spec.completions", "/spec/completions", "field is immutable");
@@ -321,57 +295,6 @@ pub fn update_problems(kind: &str, new: &Value, old: &Value) -> Vec<Problem> {
             immutable(&mut out, "spec.scope", "/spec/scope", "field is immutable");
         }
         _ => out.extend(create_problems(kind, new)),
-    }
-    out
-}
-
-/// Which field of a pod may change: images, deadlines, and tolerations that are added.
-fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
-    let mut probe = new["spec"].clone();
-    for list in ["containers", "initContainers"] {
-        let before = old["spec"][list].as_array().cloned().unwrap_or_default();
-        let after = new["spec"][list].as_array().map_or(0, Vec::len);
-        if before.len() != after {
-            return vec![Problem::forbidden(
-                &format!("spec.{list}"),
-                "pod updates may not add or remove containers",
-            )];
-        }
-        for (i, container) in before.iter().enumerate() {
-            for key in ["image", "resources"] {
-                match container.get(key) {
-                    Some(value) => probe[list][i][key] = value.clone(),
-                    None => {
-                        if let Some(map) = probe[list][i].as_object_mut() {
-                            map.remove(key);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    for key in [
-        "activeDeadlineSeconds",
-        "tolerations",
-        "terminationGracePeriodSeconds",
-        "schedulingGates",
-        "nodeName",
-    ] {
-        if key == "nodeName" && old["spec"].get("nodeName").is_some() {
-            continue;
-        }
-        match old["spec"].get(key) {
-            Some(value) => probe[key] = value.clone(),
-            None => {
-                if let Some(map) = probe.as_object_mut() {
-                    map.remove(key);
-                }
-            }
-        }
-    }
-    let mut out = Vec::new();
-    if probe != old["spec"] {
-        out.push(Problem::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
     }
     out
 }
@@ -513,79 +436,6 @@ fn job_problems(object: &Value) -> Vec<Problem> {
     out
 }
 
-fn template_problems(template: &Value, path: &str, restart: Option<&str>) -> Vec<Problem> {
-    let mut out = label_problems(&template["metadata"]["labels"], &format!("{path}.labels"));
-    out.extend(pod_spec_problems(&template["spec"], &format!("{path}.spec")));
-    if let Some(wanted) = restart {
-        let policy = &template["spec"]["restartPolicy"];
-        if policy.is_string() && policy != wanted {
-            out.push(Problem::unsupported(
-                &format!("{path}.spec.restartPolicy"),
-                policy,
-                &[wanted.to_owned()],
-            ));
-        }
-    }
-    out
-}
-
-fn pod_spec_problems(spec: &Value, path: &str) -> Vec<Problem> {
-    let mut out = Vec::new();
-    if spec["containers"].as_array().is_none_or(Vec::is_empty) {
-        out.push(Problem::required(&format!("{path}.containers"), ""));
-    }
-    let mut seen: BTreeSet<String> = BTreeSet::new();
-    for list in ["containers", "initContainers"] {
-        for (i, container) in spec[list].as_array().into_iter().flatten().enumerate() {
-            let path = format!("{path}.{list}[{i}]");
-            let name = container["name"].as_str().unwrap_or_default();
-            if name.is_empty() {
-                out.push(Problem::required(&format!("{path}.name"), ""));
-            } else {
-                for complaint in name_complaints(name, NameRule::Label) {
-                    out.push(Problem::invalid(&format!("{path}.name"), &json!(name), &complaint));
-                }
-            }
-            if !name.is_empty() && !seen.insert(name.to_owned()) {
-                out.push(Problem::duplicate(&format!("{path}.name"), &json!(name)));
-            }
-            let image = container["image"].as_str().unwrap_or_default();
-            if image.is_empty() {
-                out.push(Problem::required(&format!("{path}.image"), ""));
-            }
-            for (i, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
-                let number = port["containerPort"].as_i64().unwrap_or_default();
-                if number == 0 {
-                    out.push(Problem::required(&format!("{path}.ports[{i}].containerPort"), ""));
-                } else if !(1..=65535).contains(&number) {
-                    out.push(Problem::invalid(
-                        &format!("{path}.ports[{i}].containerPort"),
-                        &json!(number),
-                        "must be between 1 and 65535, inclusive",
-                    ));
-                }
-            }
-            for mount in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
-                let (i, mount) = mount;
-                let known = spec["volumes"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .any(|volume| volume["name"] == mount["name"]);
-                if !known {
-                    out.push(Problem::not_found(&format!("{path}.volumeMounts[{i}].name"), &mount["name"]));
-                }
-            }
-        }
-    }
-    let policy = &spec["restartPolicy"];
-    if !matches!(policy.as_str(), Some("Always" | "OnFailure" | "Never")) && !policy.is_null() {
-        let supported = ["Always".to_owned(), "OnFailure".to_owned(), "Never".to_owned()];
-        out.push(Problem::unsupported(&format!("{path}.restartPolicy"), policy, &supported));
-    }
-    out
-}
-
 fn service_problems(spec: &Value) -> Vec<Problem> {
     let mut out = Vec::new();
     let ports = spec["ports"].as_array().cloned().unwrap_or_default();
@@ -611,6 +461,9 @@ fn service_problems(spec: &Value) -> Vec<Problem> {
         let supported = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"].map(str::to_owned);
         out.push(Problem::unsupported("spec.type", &spec["type"], &supported));
     }
+    if spec["type"] == "ExternalName" && spec["externalName"].as_str().unwrap_or_default().is_empty() {
+        out.push(Problem::required("spec.externalName", ""));
+    }
     out.extend(label_problems(&spec["selector"], "spec.selector"));
     out
 }
@@ -621,9 +474,18 @@ fn hpa_problems(spec: &Value) -> Vec<Problem> {
     let least = spec["minReplicas"].as_i64().unwrap_or(1);
     if least < 1 {
         out.push(Problem::invalid("spec.minReplicas", &json!(least), "must be greater than or equal to 1"));
+        let metrics = spec["metrics"].as_array().cloned().unwrap_or_default();
+        if least == 0
+            && !metrics.iter().any(|one| matches!(one["type"].as_str(), Some("Object" | "External")))
+        {
+            out.push(Problem::forbidden(
+                "spec.metrics",
+                "must specify at least one Object or External metric to support scaling to zero replicas",
+            ));
+        }
     }
     if most < 1 {
-        out.push(Problem::invalid("spec.maxReplicas", &json!(most), "must be greater than 0"));
+        out.push(Problem::required("spec.maxReplicas", "must be set and greater than 0"));
     }
     if most < least {
         out.push(Problem::invalid(
@@ -670,16 +532,5 @@ mod tests {
         other["spec"]["selector"] = json!({"matchLabels": {"a": "b", "c": "d"}});
         other["spec"]["template"]["metadata"]["labels"] = json!({"a": "b", "c": "d"});
         assert_eq!(update_problems("ReplicaSet", &other, &good)[0].field, "spec.selector");
-    }
-
-    #[test]
-    fn classes_of_pods() {
-        for (resources, class) in [
-            (json!({}), "BestEffort"),
-            (json!({"limits": {"cpu": "1", "memory": "1"}}), "Guaranteed"),
-            (json!({"requests": {"cpu": "1"}}), "Burstable"),
-        ] {
-            assert_eq!(quality(&json!({"spec": {"containers": [{"resources": resources}]}})), class);
-        }
     }
 }

@@ -151,8 +151,18 @@ pub struct Decoded {
     pub unknown: Vec<String>,
     /// The first value of a wrong type: struct and path of fields, what was found, what was expected.
     pub mismatch: Option<(String, &'static str, String)>,
+    /// The first complaint about a value that has a form of its own.
+    pub unreadable: Option<String>,
     /// The innermost struct and the fields on the way, for complaints.
     at: (&'static str, Vec<String>),
+}
+
+impl Decoded {
+    fn unreadable(&mut self, result: Result<(), String>) {
+        if let Err(complaint) = result {
+            self.unreadable.get_or_insert(complaint);
+        }
+    }
 }
 
 /// Brings an object into the form that a round trip through its Go type gives it.
@@ -315,8 +325,8 @@ fn scalar_as(value: &mut Value, scalar: Scalar, ty: &Type, decoded: &mut Decoded
     match scalar {
         _ if !fits => mismatch(value, ty, decoded),
         Scalar::Quantity => crate::quantity::canonicalise(value),
-        Scalar::Time => crate::time::canonical_seconds(value),
-        Scalar::MicroTime => crate::time::canonical_micros(value),
+        Scalar::Time => decoded.unreadable(crate::time::canonical_seconds(value)),
+        Scalar::MicroTime => decoded.unreadable(crate::time::canonical_micros(value)),
         Scalar::String
         | Scalar::Bytes
         | Scalar::Boolean

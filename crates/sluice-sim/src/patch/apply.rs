@@ -30,6 +30,8 @@ pub struct Writer<'a> {
     pub time: String,
     /// Whether the kind has a status subresource, so that this door changes only its part.
     pub splits_status: bool,
+    /// Whether this is a scale to no replicas.
+    pub scaled_to_zero: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,7 +174,8 @@ fn others_lose(managers: &mut Managers, me: Option<&ManagerKey>, comparison: &Co
 
 /// Records an update: `new` gets its managed fields. `old` is the empty object for a creation.
 pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>) {
-    let given = new.get_mut("metadata").and_then(Value::as_object_mut).and_then(|map| map.remove("managedFields"));
+    let given =
+        new.get_mut("metadata").and_then(Value::as_object_mut).and_then(|map| map.remove("managedFields"));
     let kept = old["metadata"].get("managedFields");
     let is_create = old["metadata"].get("uid").is_none();
     let is_reset = writer.subresource.is_empty()
@@ -195,11 +198,15 @@ pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>
     let mut mine = changed.clone();
     strip_meta(&mut mine);
     let manager = if writer.manager.is_empty() { "unknown" } else { writer.manager };
-    let managed = match current.and_then(|list| with_new_time(list, &mine, &changed, &comparison.removed, manager, writer)) {
+    let managed = match current.filter(|_| !writer.scaled_to_zero)
+        .and_then(|list| with_new_time(list, &mine, &changed, &comparison.removed, manager, writer))
+    {
         Some(list) => list,
         None => rewritten(current, mine, &comparison, manager, writer),
     };
-    if let (Some(metadata), false) = (new.get_mut("metadata").and_then(Value::as_object_mut), managed.as_array().is_none_or(Vec::is_empty)) {
+    if let (Some(metadata), false) =
+        (new.get_mut("metadata").and_then(Value::as_object_mut), managed.as_array().is_none_or(Vec::is_empty))
+    {
         metadata.insert("managedFields".to_owned(), managed);
     }
 }
@@ -245,7 +252,13 @@ fn with_new_time(
     Some(out)
 }
 
-fn rewritten(current: Option<&Value>, mine: FieldSet, comparison: &Comparison, manager: &str, writer: &Writer<'_>) -> Value {
+fn rewritten(
+    current: Option<&Value>,
+    mine: FieldSet,
+    comparison: &Comparison,
+    manager: &str,
+    writer: &Writer<'_>,
+) -> Value {
     let mut managers = current.map(decode).unwrap_or_default();
     let key = ManagerKey {
         applied: false,
@@ -254,11 +267,19 @@ fn rewritten(current: Option<&Value>, mine: FieldSet, comparison: &Comparison, m
         subresource: writer.subresource.to_owned(),
     };
     others_lose(&mut managers, None, comparison);
-    if !mine.is_empty() {
+    // A scale of zero leaves the number out, so that nobody owns it afterwards.
+    let is_zero = writer.subresource == "scale" && writer.scaled_to_zero;
+    if is_zero {
+        managers.remove(&key);
+    }
+    if !mine.is_empty() && !is_zero {
         let before = managers.remove(&key).map(|managed| managed.set).unwrap_or_default();
         // Entries of scales are translated to the object they scale, and lose their time on the way.
         let time = (writer.subresource != "scale").then(|| writer.time.clone());
-        managers.insert(key, Managed { set: mine.union(&before), api_version: writer.api_version.to_owned(), time });
+        managers.insert(
+            key,
+            Managed { set: mine.union(&before), api_version: writer.api_version.to_owned(), time },
+        );
     }
     cap(&mut managers);
     encode(managers)
@@ -506,119 +527,6 @@ fn merge_lists(before: &[Value], after: &[Value], item: &Type, list: &ListKind) 
     out
 }
 
-/// Checks that a configuration fits its type; the path and complaint of the first misfit.
-pub fn check(config: &Value, ty: &Type) -> Result<(), String> {
-    check_at(config, ty, &mut String::new())
-}
-
-fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
-    match (&ty.shape, value) {
-        (Shape::Struct { fields, rest }, Value::Object(map)) => {
-            for (key, entry) in map {
-                let length = path.len();
-                path.push('.');
-                path.push_str(key);
-                match fields.get(key).map(|field| &field.ty).or(rest.as_ref()) {
-                    Some(ty) => check_at(entry, ty, path)?,
-                    None => return Err(format!("{path}: field not declared in schema")),
-                }
-                path.truncate(length);
-            }
-            Ok(())
-        }
-        (Shape::Map(item), Value::Object(map)) => {
-            for (key, entry) in map {
-                let length = path.len();
-                path.push('.');
-                path.push_str(key);
-                check_at(entry, item, path)?;
-                path.truncate(length);
-            }
-            Ok(())
-        }
-        (Shape::List { item, list }, Value::Array(items)) => {
-            let mut seen = Vec::new();
-            for (i, one) in items.iter().enumerate() {
-                let step = match list {
-                    ListKind::Atomic => format!("[{i}]"),
-                    ListKind::Set | ListKind::Map(_) => {
-                        if let ListKind::Map(keys) = list
-                            && keys.iter().all(|key| key != "protocol" && one.get(key).is_none())
-                        {
-                            let missing: Vec<_> = keys.iter().map(|key| quoted(key)).collect();
-                            return Err(format!(
-                                "{path}: element {i}: associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
-                                missing.join(" ")
-                            ));
-                        }
-                        let mut set = FieldSet::default();
-                        let step = super::fieldset::item_step(one, list);
-                        set.insert(std::slice::from_ref(&step));
-                        let shown = set.paths().concat();
-                        if seen.contains(&step) {
-                            return Err(format!("{path}: duplicate entries for key {shown}"));
-                        }
-                        seen.push(step);
-                        shown
-                    }
-                };
-                let length = path.len();
-                path.push_str(&step);
-                check_at(one, item, path)?;
-                path.truncate(length);
-            }
-            Ok(())
-        }
-        (Shape::Any, _) | (_, Value::Null) => Ok(()),
-        (Shape::Scalar(_), Value::Object(_) | Value::Array(_)) => {
-            let found = if value.is_array() { "list" } else { "map" };
-            Err(format!("{path}: expected {}, got {found}", scalar_name(ty)))
-        }
-        (Shape::Scalar(scalar), _) => {
-            use crate::typed::Scalar;
-            let fits = match scalar {
-                Scalar::String | Scalar::Time | Scalar::MicroTime | Scalar::Bytes => value.is_string(),
-                Scalar::Integer | Scalar::Long | Scalar::Number => value.is_number(),
-                Scalar::Boolean => value.is_boolean(),
-                Scalar::Quantity | Scalar::IntOrString => true,
-            };
-            if fits {
-                return Ok(());
-            }
-            let found = match (scalar, value) {
-                (Scalar::Integer | Scalar::Long | Scalar::Number, Value::String(_)) => "string".to_owned(),
-                (Scalar::Integer | Scalar::Long | Scalar::Number, Value::Bool(_)) => "bool".to_owned(),
-                (Scalar::Boolean, value) => {
-                    format!("&{{{}}}", value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                }
-                _ => format!("&value.valueUnstructured{{Value:{value}}}"),
-            };
-            Err(format!("{path}: expected {}, got {found}", scalar_name(ty)))
-        }
-        (Shape::List { .. }, _) => Err(format!("{path}: expected list, got {}", go_shown(value))),
-        (Shape::Struct { .. } | Shape::Map(_), _) => {
-            Err(format!("{path}: expected map, got {}", go_shown(value)))
-        }
-    }
-}
-
-fn go_shown(value: &Value) -> String {
-    match value {
-        Value::Array(_) => "list".to_owned(),
-        Value::Object(_) => "map".to_owned(),
-        other => format!("&{{{other}}}"),
-    }
-}
-
-fn scalar_name(ty: &Type) -> &'static str {
-    use crate::typed::Scalar;
-    match &ty.shape {
-        Shape::Scalar(Scalar::Integer | Scalar::Long | Scalar::Number) => "numeric (int or float)",
-        Shape::Scalar(Scalar::Boolean) => "boolean",
-        _ => "string",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -631,6 +539,7 @@ mod tests {
             subresource: "",
             time: "2026-01-01T00:00:00Z".to_owned(),
             splits_status: true,
+            scaled_to_zero: false,
         }
     }
 
@@ -639,7 +548,10 @@ mod tests {
     }
 
     fn owners(object: &Value) -> Vec<(String, Vec<String>)> {
-        decode(&object["metadata"]["managedFields"]).into_iter().map(|(key, managed)| (key.manager, managed.set.paths())).collect()
+        decode(&object["metadata"]["managedFields"])
+            .into_iter()
+            .map(|(key, managed)| (key.manager, managed.set.paths()))
+            .collect()
     }
 
     #[test]

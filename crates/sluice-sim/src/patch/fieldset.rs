@@ -63,7 +63,9 @@ impl FieldSet {
         if self.member && !(map.is_empty() || map.contains_key(".")) {
             return false;
         }
-        self.children.iter().all(|(key, child)| child.is_empty() || map.get(key).is_some_and(|written| child.is_within(written)))
+        self.children.iter().all(|(key, child)| {
+            child.is_empty() || map.get(key).is_some_and(|written| child.is_within(written))
+        })
     }
 
     /// Whether there is no path in it.
@@ -181,12 +183,10 @@ impl FieldSet {
     }
 
     fn collect(&self, prefix: &str, out: &mut Vec<String>) {
-        // Fields come before keyed items, members before what is below them.
-        for (key, child) in &self.children {
-            let path = format!("{prefix}{}", shown(key));
-            if child.member {
-                out.push(path.clone());
-            }
+        // All members of a level come before what is below them.
+        let each = || self.children.iter().map(|(key, child)| (format!("{prefix}{}", shown(key)), child));
+        out.extend(each().filter(|(_, child)| child.member).map(|(path, _)| path));
+        for (path, child) in each() {
             child.collect(&path, out);
         }
     }
@@ -455,7 +455,7 @@ mod tests {
         assert_eq!(got.added.paths(), [".containers[name=\"c\"]", ".containers[name=\"c\"].name"]);
         assert_eq!(
             got.removed.paths(),
-            [".containers[name=\"b\"]", ".containers[name=\"b\"].name", ".nodeName"]
+            [".nodeName", ".containers[name=\"b\"]", ".containers[name=\"b\"].name"]
         );
     }
 

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 pub mod apply;
+pub mod conform;
 pub mod fieldset;
 pub mod json;
 pub mod merge;

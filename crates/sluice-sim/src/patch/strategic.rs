@@ -248,8 +248,8 @@ mod tests {
         let mut list = added["finalizers"].as_array().expect("list").clone();
         list.sort_by_key(ToString::to_string);
         assert_eq!(list, [json!("a"), json!("b"), json!("c")]);
-        let removed =
-            merge(original.clone(), &json!({"$deleteFromPrimitiveList/finalizers": ["a"]}), &ty).expect("merges");
+        let removed = merge(original.clone(), &json!({"$deleteFromPrimitiveList/finalizers": ["a"]}), &ty)
+            .expect("merges");
         assert_eq!(removed, json!({"finalizers": ["b"]}));
         let ordered =
             json!({"$deleteFromPrimitiveList/finalizers": ["a"], "$setElementOrder/finalizers": ["b"]});

@@ -1,0 +1,248 @@
+//! Reading objects: right kind, known fields, defaults, the place that the request names.
+//!
+//! Decides what a body has to look like to be an object of a kind at all. Whether that object is valid
+//! is decided later, in `write`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    builtin::{defaults, types},
+    schema::prune,
+    state::{Context, FieldValidation, convert_back},
+    status::{Problem, Status, quoted},
+    write::{Target, metadata, text},
+};
+
+/// Reads an object of the target's kind: right kind, known fields, defaults filled in.
+pub fn decode(target: &Target, body: Value, context: &mut Context) -> Result<Value, Status> {
+    decode_as(target, body, context, false)
+}
+
+pub fn decode_as(
+    target: &Target,
+    mut body: Value,
+    context: &mut Context,
+    applied: bool,
+) -> Result<Value, Status> {
+    let version = target.version();
+    let (resource, wanted) = (&target.resource, version.api_version.as_str());
+    if !body.is_object() {
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+            resource.kind,
+            if body.is_array() { "array" } else { "value" }
+        )));
+    }
+    let (api_version, kind) = (
+        body["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        body["kind"].as_str().unwrap_or_default().to_owned(),
+    );
+    if resource.custom && (kind.is_empty() || api_version.is_empty()) {
+        let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({body})",
+            resource.kind
+        )));
+    }
+    if resource.custom && (kind != *resource.kind || (api_version != wanted && context.verb == "patch")) {
+        let (path, given, must) = if kind == *resource.kind {
+            ("apiVersion", &api_version, wanted)
+        } else {
+            ("kind", &kind, &*resource.kind)
+        };
+        let problem = Problem::invalid(path, &Value::from(given.as_str()), &format!("must be {must}"));
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        return Err(Status::invalid(group, &kind, text(&body, "name"), &[problem]));
+    }
+    if !kind.is_empty() && kind != *resource.kind && !api_version.is_empty() && api_version == wanted {
+        let package = if resource.group.is_empty() {
+            "core"
+        } else {
+            resource.group.split('.').next().unwrap_or_default()
+        };
+        return Err(Status::bad_request(format!(
+            "{kind} in version {} cannot be handled as a {}: converting ({}.{kind}) to ({package}.{}): unknown conversion",
+            quoted(&version.name),
+            resource.kind,
+            version.name,
+            resource.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        if !resource.custom {
+            let given = api_version.rsplit('/').next().unwrap_or_default();
+            return Err(Status::bad_request(format!(
+                "{kind} in version {} cannot be handled as a {}: no kind {} is registered for version {} in scheme \"pkg/runtime/scheme.go:111\"",
+                quoted(given),
+                resource.kind,
+                quoted(&kind),
+                quoted(&api_version)
+            )));
+        }
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    body["apiVersion"] = Value::from(wanted);
+    body["kind"] = Value::from(&*resource.kind);
+    if body["metadata"].is_null() {
+        body["metadata"] = json!({});
+    }
+    // The complaint about a patch quotes the whole object.
+    let given =
+        (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
+    let mut unknown;
+    if let Some(schema) = &version.structural {
+        let meta_type = types::find("meta.v1.ObjectMeta");
+        unknown = Vec::new();
+        if let Some(ty) = meta_type {
+            let decoded = types::normalise(&mut body["metadata"], &ty);
+            if let Some(why) = &decoded.unreadable {
+                return Err(cannot_decode(target, why));
+            }
+            if let Some((path, found, expected)) = decoded.mismatch {
+                return Err(cannot_decode(
+                    target,
+                    &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
+                ));
+            }
+            unknown.extend(decoded.unknown.into_iter().map(|path| format!("metadata.{path}")));
+        }
+        unknown.extend(prune::prune(&mut body, schema));
+        // The result of an apply keeps its nulls, to be complained about.
+        if !applied {
+            prune::drop_nulls(&mut body, schema);
+        }
+        prune::default(&mut body, schema);
+    } else if resource.custom {
+        unknown = Vec::new();
+    } else {
+        let decoded = types::normalise(&mut body, &version.ty);
+        if let Some(why) = &decoded.unreadable {
+            return Err(cannot_decode(target, why));
+        }
+        if let Some((path, found, expected)) = decoded.mismatch {
+            return Err(cannot_decode(
+                target,
+                &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
+            ));
+        }
+        unknown = decoded.unknown;
+        defaults::fill_in(&resource.kind, &mut body);
+    }
+    unknown_fields(target, unknown, given.as_ref(), context)?;
+    convert_back(resource, target.version, &mut body);
+    Ok(body)
+}
+
+fn cannot_decode(target: &Target, why: &str) -> Status {
+    let kind = &target.resource.kind;
+    Status::bad_request(format!(
+        "{kind} in version {} cannot be handled as a {kind}: {why}",
+        quoted(&target.version().name)
+    ))
+}
+
+fn unknown_fields(
+    target: &Target,
+    mut unknown: Vec<String>,
+    given: Option<&Value>,
+    context: &mut Context,
+) -> Result<(), Status> {
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    unknown.sort();
+    unknown.dedup();
+    let texts: Vec<_> = unknown.iter().map(|path| format!("unknown field {}", quoted(path))).collect();
+    match context.validation {
+        FieldValidation::Ignore => Ok(()),
+        FieldValidation::Warn => {
+            context.warnings.extend(texts);
+            Ok(())
+        }
+        FieldValidation::Strict => {
+            let why = format!("strict decoding error: {}", texts.join(", "));
+            if let Some(given) = given {
+                let mut status = Status::invalid(
+                    "",
+                    "",
+                    "",
+                    &[Problem::invalid("patch", &Value::from(given.to_string()), &why)],
+                );
+                if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut) {
+                    details.retain(|key, _| key == "causes");
+                }
+                return Err(status);
+            }
+            Err(cannot_decode(target, &why))
+        }
+    }
+}
+
+pub fn check_name(target: &Target, object: &Value) -> Result<(), Status> {
+    let name = text(object, "name");
+    if name == target.name {
+        return Ok(());
+    }
+    Err(Status::bad_request(if name.is_empty() {
+        format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            target.name
+        )
+    } else {
+        format!("the name of the object ({name}) does not match the name on the URL ({})", target.name)
+    }))
+}
+
+pub fn check_namespace(target: &Target, object: &mut Value) -> Result<(), Status> {
+    let given = text(object, "namespace").to_owned();
+    if !target.resource.namespaced {
+        return Ok(());
+    }
+    if given.is_empty() {
+        metadata(object).insert("namespace".to_owned(), Value::from(target.namespace.as_str()));
+    } else if given != target.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// What managed fields are compared with when there was nothing before.
+pub fn nothing(target: &Target) -> Value {
+    let version = target.version();
+    let mut out = if target.resource.custom { json!({}) } else { types::empty(&version.ty) };
+    out["apiVersion"] = Value::from(version.api_version.as_str());
+    out["kind"] = Value::from(&*target.resource.kind);
+    out
+}
+
+/// Quantities in a configuration are compared in their canonical form.
+pub fn canonical_quantities(target: &Target, config: &mut Value) {
+    if target.resource.custom {
+        return;
+    }
+    quantities(config, &target.version().ty);
+}
+
+fn quantities(value: &mut Value, ty: &crate::typed::Type) {
+    use crate::typed::{Scalar, Shape};
+    match (&ty.shape, &mut *value) {
+        (Shape::Scalar(Scalar::Quantity), value) => crate::quantity::canonicalise(value),
+        (Shape::Struct { .. } | Shape::Map(_), Value::Object(map)) => {
+            for (key, entry) in map {
+                if let Some(ty) = ty.entry(key) {
+                    quantities(entry, ty);
+                }
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(items)) => {
+            for one in items {
+                quantities(one, item);
+            }
+        }
+        _ => {}
+    }
+}
