@@ -317,6 +317,7 @@ pub fn replica_set(object: Value) -> Result<OwnedSet, serde_json::Error> {
 #[serde(rename_all = "camelCase", default)]
 struct WireServiceMeta {
     resource_version: String,
+    creation_timestamp: Option<Timestamp>,
     annotations: BTreeMap<String, String>,
 }
 
@@ -339,14 +340,16 @@ struct WireServiceSpec {
 /// What of the object cannot be read.
 pub fn service(object: Value) -> Result<Service, serde_json::Error> {
     let wire: WireService = serde_json::from_value(object)?;
-    let WireServiceMeta { resource_version, annotations } = wire.metadata;
+    let WireServiceMeta { resource_version, creation_timestamp, annotations } = wire.metadata;
+    let selected_at = annotations.get(SELECTED_AT).and_then(|text| text.parse().ok());
     let mut selector = wire.spec.selector;
     Ok(Service {
         resource_version,
         selected_hash: selector.remove(keys::POD_TEMPLATE_HASH),
         selector,
         managed_by: annotations.get(keys::MANAGED_BY_ROLLOUTS).cloned(),
-        selected_since: annotations.get(SELECTED_AT).and_then(|text| text.parse().ok()),
+        // A Service that was made anew may have led elsewhere until then.
+        selected_since: selected_at.into_iter().chain(creation_timestamp).max(),
     })
 }
 

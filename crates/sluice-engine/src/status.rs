@@ -99,13 +99,16 @@ fn int(number: i64) -> i32 {
 }
 
 fn pause_conditions(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
-    if status.abort || conditions::progressing_reason(status) == reason::ABORTED {
+    if status.abort {
         return;
     }
     let paused = is_paused(status, facts);
     let is_promoted = status.stable_rs == status.current_pod_hash;
-    let says_paused = conditions::progressing_reason(status) == reason::PAUSED;
-    if paused != says_paused && !is_promoted {
+    let said = conditions::progressing_reason(status);
+    // An abort that does not stand any more must not be read out of the conditions either.
+    let was_aborted = said == reason::ABORTED;
+    let says_paused = said == reason::PAUSED;
+    if paused != says_paused && !is_promoted && !was_aborted || was_aborted && paused {
         let (reason, message) = if paused {
             (reason::PAUSED, "Rollout is paused")
         } else {
@@ -163,7 +166,7 @@ fn progressing(
     if is_promoted && said == reason::NEW_AVAILABLE {
         let message = "Rollout does not have minimum availability";
         conditions::put(status, kind::PROGRESSING, True, reason::NOT_AVAILABLE, message, now);
-    } else if facts.has_progress || available > mark || said.is_empty() {
+    } else if facts.has_progress || available > mark || said.is_empty() || said == reason::ABORTED {
         if said != reason::NEW_REPLICA_SET || facts.new.is_some() {
             let message = format!("ReplicaSet \"{name}\" is progressing.");
             conditions::put(status, kind::PROGRESSING, True, reason::UPDATED, &message, now);

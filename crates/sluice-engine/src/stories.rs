@@ -634,3 +634,33 @@ fn an_orphan_is_adopted_before_anything_else() {
     assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5", "Healthy"));
     assert_eq!(story.world.replica_sets.len(), 1, "nothing was created beside it");
 }
+
+#[test]
+fn an_abort_that_does_not_stand_any_more_is_not_shown() {
+    let mut story = deployed();
+    story.image("2");
+    story.settle();
+    story.rollout().status.abort = true;
+    story.settle();
+    story.spec().is_paused = true;
+    story.image("1");
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("3:5/5", "Paused manually paused"));
+}
+
+#[test]
+fn a_single_pod_makes_room_although_the_canary_service_leads_to_it() {
+    let mut story = Story::new(1, &[json!({"setWeight": 50})]);
+    story.canary().max_surge = Some(IntOrString::Int(0));
+    story.canary().max_unavailable = Some(IntOrString::Int(1));
+    story.canary().canary_service = Some("web-canary".into());
+    story.service("web-canary");
+    story.settle();
+    story.after(10);
+    story.image("2");
+    for _ in 0..4 {
+        story.settle();
+        story.after(10);
+    }
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("2:1/1", "Healthy"));
+}

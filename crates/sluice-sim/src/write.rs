@@ -119,7 +119,6 @@ fn writer<'a>(target: &'a Target, context: &'a Context) -> apply::Writer<'a> {
         subresource: target.subresource.unwrap_or_default(),
         time: time::seconds(context.now),
         splits_status: target.version().status,
-        scaled_to_zero: false,
     }
 }
 
@@ -201,11 +200,7 @@ impl State {
         }
         // What is filled in from here on belongs to nobody.
         if let Some(managed) = applied {
-            let metadata = metadata(&mut object);
-            metadata.remove("managedFields");
-            if !managed.is_null() {
-                metadata.insert("managedFields".to_owned(), managed);
-            }
+            metadata(&mut object).insert("managedFields".to_owned(), managed);
         } else {
             let mut nothing = nothing(target);
             if version.status
@@ -386,9 +381,7 @@ impl State {
         }
         match door {
             Door::Put | Door::Patch => {
-                let mut who = writer(target, context);
-                who.scaled_to_zero = target.subresource == Some("scale") && scaled_to_zero(version, &object);
-                apply::track_update(before, &mut object, &version.ty, &who);
+                apply::track_update(before, &mut object, &version.ty, &writer(target, context));
             }
             Door::Apply => {}
         }
@@ -423,10 +416,10 @@ impl State {
             if context.dry_run {
                 return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
             }
-            // Watches are told of the last stored state, the writer of what it wrote.
-            self.erase(context, &resource, target.subresource, &target.key(), None)
+            let gone = self
+                .erase(context, &resource, target.subresource, &target.key(), Some(object))
                 .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
+            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
         }
         if object == *before {
             return Ok(Written { entry: old.clone(), created: false, deleted: false });
@@ -765,9 +758,4 @@ fn scale_problems(version: &Version, object: &Value) -> Vec<Problem> {
         ));
     }
     out
-}
-
-fn scaled_to_zero(version: &Version, object: &Value) -> bool {
-    let wanted = version.scale.as_ref().and_then(|scale| object.pointer(&scale.spec.replace('.', "/")));
-    wanted.and_then(Value::as_i64) == Some(0)
 }

@@ -139,6 +139,14 @@ fn loses_its_last_pod(state: &mut State, write: &Write, new: &SetView, from: i64
     if !answers {
         return;
     }
+    // With no surge and leave for all pods to be missing, the only version makes room for another one.
+    let is_alone = |moment: &Moment| {
+        moment.sets.values().filter(|set| set.name != new.name).map(|set| set.size).sum::<i64>() == 0
+    };
+    let rollout = &state.now.rollout;
+    if rollout.floor <= 0 && from >= rollout.cap && state.seen().any(is_alone) {
+        return;
+    }
     let services = state.now.rollout.services.clone();
     let leads = |moment: &Moment| {
         services

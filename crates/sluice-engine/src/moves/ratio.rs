@@ -176,15 +176,26 @@ impl<'a> Pass<'a> {
         let is_member = self.is_going && self.new == Some(version);
         if leads(&self.state.stable_destination, may_be_narrowed_to) {
             self.corridor.replicas
-        } else if is_member {
+        } else if is_member || self.holds_the_only_place(version) {
             0
-        } else if leads(&self.state.canary_destination, |d, v| d.selected.is_some() && d.may_use(v))
-            || self.moves.writes.iter().any(|write| write.kind == MoveKind::SelectCanary(version))
+        } else if leads(&self.state.canary_destination, |d, v| {
+            // One that was made anew a moment ago may have led anywhere before.
+            (d.selected.is_some() || d.settles_at.is_some()) && d.may_use(v)
+        }) || self.moves.writes.iter().any(|write| write.kind == MoveKind::SelectCanary(version))
         {
             self.corridor.replicas.min(1)
         } else {
             0
         }
+    }
+
+    /// Whether no other version has or can get a pod before this one gives its place up. A Service that
+    /// leads to it loses no more than the budget for missing pods allows.
+    fn holds_the_only_place(&self, version: Version) -> bool {
+        let others = self.state.sets.iter().enumerate().filter(|(other, _)| *other != version);
+        let is_held = self.is_going && self.intent.is_halted;
+        let fills_the_corridor = self.set(version).size >= self.corridor.cap() && self.corridor.floor() == 0;
+        !is_held && fills_the_corridor && others.map(|(_, set)| set.size).sum::<i64>() == 0
     }
 
     /// Shrinks versions that lead nowhere, oldest first; pods of theirs that are not available go at once.

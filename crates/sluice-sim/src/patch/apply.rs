@@ -30,8 +30,6 @@ pub struct Writer<'a> {
     pub time: String,
     /// Whether the kind has a status subresource, so that this door changes only its part.
     pub splits_status: bool,
-    /// Whether this is a scale to no replicas.
-    pub scaled_to_zero: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,7 +196,7 @@ pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>
     let mut mine = changed.clone();
     strip_meta(&mut mine);
     let manager = if writer.manager.is_empty() { "unknown" } else { writer.manager };
-    let managed = match current.filter(|_| !writer.scaled_to_zero)
+    let managed = match current
         .and_then(|list| with_new_time(list, &mine, &changed, &comparison.removed, manager, writer))
     {
         Some(list) => list,
@@ -267,12 +265,7 @@ fn rewritten(
         subresource: writer.subresource.to_owned(),
     };
     others_lose(&mut managers, None, comparison);
-    // A scale of zero leaves the number out, so that nobody owns it afterwards.
-    let is_zero = writer.subresource == "scale" && writer.scaled_to_zero;
-    if is_zero {
-        managers.remove(&key);
-    }
-    if !mine.is_empty() && !is_zero {
+    if !mine.is_empty() {
         let before = managers.remove(&key).map(|managed| managed.set).unwrap_or_default();
         // Entries of scales are translated to the object they scale, and lose their time on the way.
         let time = (writer.subresource != "scale").then(|| writer.time.clone());
@@ -539,7 +532,6 @@ mod tests {
             subresource: "",
             time: "2026-01-01T00:00:00Z".to_owned(),
             splits_status: true,
-            scaled_to_zero: false,
         }
     }
 

@@ -74,7 +74,6 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
             "null",
             &format!("{path} in body must be of type {expected}: \"null\""),
         ));
-        enumerated(value, schema, shown_path, out);
         return;
     }
     let found = type_name(value);
@@ -91,7 +90,13 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
             out.push(Problem::invalid("<nil>", &Value::from(""), &detail));
         }
     }
-    enumerated(value, schema, shown_path, out);
+    if let Some(allowed) = &schema.allowed
+        && !allowed.contains(value)
+    {
+        let names: Vec<_> =
+            allowed.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
+        out.push(Problem::unsupported(shown_path, value, &names));
+    }
     if !fits {
         return;
     }
@@ -146,14 +151,6 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
             }
         }
         Value::Null | Value::Bool(_) => {}
-    }
-}
-
-fn enumerated(value: &Value, schema: &Structural, path: &str, out: &mut Vec<Problem>) {
-    if let Some(allowed) = schema.allowed.as_ref().filter(|allowed| !allowed.contains(value)) {
-        let names: Vec<_> =
-            allowed.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned)).collect();
-        out.push(Problem::unsupported(path, value, &names));
     }
 }
 

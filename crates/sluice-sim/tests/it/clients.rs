@@ -285,27 +285,3 @@ async fn errors_say_what_a_real_server_says() {
         .await;
     assert_eq!(message(refused.expect_err("no namespace")), "namespaces \"nowhere\" not found");
 }
-
-#[tokio::test(start_paused = true)]
-async fn jobs_orphan_their_pods_unless_told_otherwise() {
-    let cluster = cluster();
-    let job = |name: &str| {
-        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": "default"}, "spec": {
-            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}}}})
-    };
-    for (options, left) in [
-        (DeleteParams::default(), Some(json!(["orphan"]))),
-        (DeleteParams::background(), None),
-        (DeleteParams::foreground(), Some(json!(["foregroundDeletion"]))),
-    ] {
-        cluster.create("other", job("j")).expect("created");
-        dynamic(cluster.client("tester"), "batch", "Job", "jobs")
-            .delete("j", &options)
-            .await
-            .expect("deleted");
-        let found = cluster.get("Job", None, "j");
-        assert_eq!(found.map(|job| job["metadata"]["finalizers"].clone()), left, "{options:?}");
-        let free = sluice_sim::Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        assert_eq!(cluster.patch("other", "Job", None, "j", None, free).is_ok(), left.is_some());
-    }
-}
