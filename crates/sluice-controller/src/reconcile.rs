@@ -215,7 +215,7 @@ impl Reconciler {
                     match live {
                         Some(version) => self.versions.wrote(target, version, now),
                         None => {
-                            self.versions.deleted(target, cached.as_deref().unwrap_or("0").to_owned(), now)
+                            self.versions.deleted(target, cached.as_deref().unwrap_or("0").to_owned(), now);
                         }
                     }
                     again = Some(now + WATCH_PATIENCE);

@@ -48,7 +48,7 @@ impl Default for Options {
             workers: 10,
             lease: None,
             settings: Settings::default(),
-            audit_period: Some(Duration::from_secs(900)),
+            audit_period: Some(Duration::from_mins(15)),
             seed: 0,
             metrics: None,
         }

@@ -70,7 +70,7 @@ async fn run(flags: Flags, clock: Clock) -> anyhow::Result<()> {
             settle: SignedDuration::from_secs(i64::try_from(flags.settle_seconds).unwrap_or(5)),
             ..Settings::default()
         },
-        audit_period: Some(Duration::from_secs(900)),
+        audit_period: Some(Duration::from_mins(15)),
         seed: u64::from(std::process::id()),
         metrics: Some(Arc::clone(&metrics)),
     };

@@ -163,7 +163,7 @@ async fn post(client: &Client, path: &str, object: &Value) -> anyhow::Result<Val
 
 /// Waits until the controller has brought every Rollout to rest.
 async fn settle(client: &Client, rollouts: usize) -> anyhow::Result<()> {
-    let end = tokio::time::Instant::now() + Duration::from_secs(300);
+    let end = tokio::time::Instant::now() + Duration::from_mins(5);
     loop {
         let path = format!("/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/rollouts");
         let list: Value = client.request(http::Request::get(path).body(Vec::new())?).await?;

@@ -13,7 +13,7 @@ use super::kinds::Kind;
 use super::sequence::{Body, LAST, Step, json_patch_merge};
 
 /// The longest time to wait for a watch to tell what has happened already.
-const WATCH_WITHIN: Duration = Duration::from_secs(60);
+const WATCH_WITHIN: Duration = Duration::from_mins(1);
 
 /// What a server answered.
 #[derive(Clone, Debug, PartialEq)]

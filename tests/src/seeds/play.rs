@@ -264,7 +264,7 @@ impl Player {
                 bench.status(json!({"pauseConditions": null, "currentStepIndex": (index + 1).min(steps)}));
             }
             Event::SkipAllSteps if steps > 0 && !is_promoted => {
-                bench.status(json!({"currentStepIndex": steps}))
+                bench.status(json!({"currentStepIndex": steps}));
             }
             Event::PromoteFull => {
                 bench.apply(json!({"spec": {"paused": false}}));

@@ -28,7 +28,7 @@ async fn define(client: &Client, definition: &Value) {
         text(&spec["versions"][0]["name"]),
         text(&spec["names"]["plural"])
     );
-    let served = eventually(&path, Duration::from_secs(60), async || {
+    let served = eventually(&path, Duration::from_mins(1), async || {
         let request = http::Request::get(&path).body(Vec::new()).expect("a request");
         client.request::<Value>(request).await.map(drop).map_err(|error| error.to_string())
     });

@@ -14,7 +14,7 @@ fn one_seed() {
     }
     match outcome.result {
         Ok(ending) => {
-            println!("seed {seed}: {ending:?}, {} writes, print {:016x}", outcome.writes, outcome.print)
+            println!("seed {seed}: {ending:?}, {} writes, print {:016x}", outcome.writes, outcome.print);
         }
         Err(problem) => panic!("seed {seed}: {problem}"),
     }

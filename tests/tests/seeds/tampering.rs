@@ -142,7 +142,7 @@ const TAMPERINGS: [Tampering; 22] = [
         "I9",
         |_| {},
         |bench| {
-            write(bench, "Service", "web-canary", None, json!({"metadata": {"annotations": {"team": null}}}))
+            write(bench, "Service", "web-canary", None, json!({"metadata": {"annotations": {"team": null}}}));
         },
     ),
     (
@@ -227,7 +227,7 @@ const TAMPERINGS: [Tampering; 22] = [
         "W41",
         |_| {},
         |bench| {
-            status(bench, json!({"currentStepIndex": 2, "pauseConditions": null, "controllerPause": null}))
+            status(bench, json!({"currentStepIndex": 2, "pauseConditions": null, "controllerPause": null}));
         },
     ),
     (

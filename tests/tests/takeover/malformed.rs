@@ -19,7 +19,7 @@ const MALFORMED: &[Malformed] = &[
     Malformed {
         name: "quantity",
         change: |spec| {
-            spec["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "50mm".into()
+            spec["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "50mm".into();
         },
         says: &["spec.template.spec.containers[0].resources.requests", "50mm", "quantit"],
     },

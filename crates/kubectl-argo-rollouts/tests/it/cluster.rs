@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 /// How the binary appears to the cluster.
 pub const IDENTITY: &str = "kubectl-argo-rollouts";
 /// Nothing here takes this long; it turns a hang into a failure.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What a process left behind.
 #[derive(Debug, PartialEq, Eq)]
