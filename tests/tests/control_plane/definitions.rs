@@ -1,6 +1,9 @@
 //! The definitions as they are shipped are accepted, and can be applied again.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use sluice_tests::cluster::eventually;
 
 use crate::harness::{cluster, kubectl};
 
@@ -18,7 +21,12 @@ async fn the_definitions_are_applied_by_plain_kubectl() -> Result<()> {
     }
     let shown = kubectl(cluster, ["api-resources", "--api-group=argoproj.io", "--no-headers"]).await?;
     ensure!(shown.lines().any(|line| line.starts_with("rollouts") && line.contains(" ro ")), "{shown}");
-    let explained = kubectl(cluster, ["explain", "rollout.spec.strategy.canary.steps.setWeight"]).await?;
+    // The API server publishes what it knows of a new kind a moment after it serves it.
+    let explained = eventually("kubectl explain knows the kind", Duration::from_secs(60), async || {
+        let said = kubectl(cluster, ["explain", "rollout.spec.strategy.canary.steps.setWeight"]).await;
+        said.map_err(|error| error.to_string())
+    });
+    let explained = explained.await?;
     ensure!(explained.contains("<integer>"), "{explained}");
     Ok(())
 }
