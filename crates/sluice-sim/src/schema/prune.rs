@@ -76,7 +76,11 @@ pub fn drop_nulls(value: &mut Value, schema: &Structural) {
                 let Some(below) = schema.properties.get(key).or(schema.additional.as_deref()) else {
                     return true;
                 };
-                if entry.is_null() && !below.nullable && below.default.is_none() {
+                if entry.is_null()
+                    && !below.nullable
+                    && below.default.is_none()
+                    && schema.properties.contains_key(key)
+                {
                     return false;
                 }
                 drop_nulls(entry, below);
