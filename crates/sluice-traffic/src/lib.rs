@@ -1,24 +1,35 @@
 //! Traffic routers: how each mesh or ingress writes "20 % to the canary".
 //!
-//! A router turns [`Routes`] into the whole objects with those routes in them, and says what the data
-//! plane really does where it can be asked. It knows no steps, no clock and no client: which weight is
-//! wanted and when it may be written is decided elsewhere, and somebody else sends the objects.
+//! A router reads its objects, turns [`Routes`] into edits of them, and says what the data plane really
+//! does where it can be asked. It knows no steps, no clock and no client: which weight is wanted and when
+//! it may be written is decided elsewhere, and somebody else sends the objects.
 
 #![warn(missing_docs)]
 
 pub mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+/// A kind of object, without its version: which version is served differs from cluster to cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKind {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// Versions that are understood, the preferred one first.
+    pub versions: &'static [&'static str],
+    /// `kind`.
+    pub kind: &'static str,
+    /// The plural in paths.
+    pub plural: &'static str,
+}
 
 /// Names one object that a router reads and writes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
-    /// `apiVersion`.
-    pub api_version: String,
-    /// `kind`.
-    pub kind: String,
+    /// Its kind.
+    pub kind: ObjectKind,
     /// `metadata.namespace`.
     pub namespace: String,
     /// `metadata.name`.
@@ -28,33 +39,130 @@ pub struct ObjectRef {
 /// The objects that a router asked for, as far as they exist.
 pub type Objects = BTreeMap<ObjectRef, Value>;
 
-/// Where traffic is to go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Routes {
-    /// The canary's weight, of `max_weight`.
-    pub canary_weight: i64,
+/// What is to become of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Edit {
+    /// It is to look like this. One that was not observed is created.
+    Put(Value),
+    /// It is to go.
+    Delete,
+}
+
+/// The objects that have to change, and how. One that is not named stays as it is.
+pub type Edits = BTreeMap<ObjectRef, Edit>;
+
+/// What of a Rollout a router needs besides its own block of the spec. It stays the same for a spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Namespace of the Rollout.
+    pub namespace: String,
+    /// Name of the Rollout.
+    pub rollout: String,
+    /// Its uid, for objects that it owns.
+    pub uid: String,
+    /// `stableService`, if the spec names one.
+    pub stable_service: Option<String>,
+    /// `canaryService`, if the spec names one.
+    pub canary_service: Option<String>,
     /// The weight that means everything.
     pub max_weight: i64,
+    /// `maxTrafficWeight` stands in the spec.
+    pub has_max_weight: bool,
+    /// Every route name that is ours to write and to remove, the one with precedence first.
+    pub managed_names: Vec<String>,
+}
+
+/// Where traffic is to go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routes {
+    /// The canary's weight, of [`Scope::max_weight`].
+    pub canary_weight: i64,
     /// Where stable traffic goes.
     pub stable: Backend,
     /// Where canary traffic goes.
     pub canary: Backend,
+    /// The two Services that take turns, in the roles that they have now.
+    pub ping_pong: Option<PingPong>,
+    /// Further destinations with a weight of their own, sorted by Service.
+    pub extra: Vec<Extra>,
+    /// The managed routes that are to be there, the one with precedence first.
+    pub managed: Vec<ManagedRoute>,
 }
 
 impl Routes {
     /// The share that is left for stable.
-    pub fn stable_weight(&self) -> i64 {
-        (self.max_weight - self.canary_weight).clamp(0, self.max_weight)
+    pub fn stable_weight(&self, max_weight: i64) -> i64 {
+        let extra: i64 = self.extra.iter().map(|extra| extra.weight).sum();
+        (max_weight - self.canary_weight - extra).clamp(0, max_weight)
     }
 }
 
 /// One side of a split.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
+    /// Its Service, if the spec names one.
+    pub service: Option<String>,
+    /// The pod template hash that it is to select; `None`: as it is.
+    pub hash: Option<String>,
+}
+
+/// Two Services that take turns, in the roles that they have now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingPong {
+    /// The one that stable traffic goes to.
+    pub stable: String,
+    /// The other.
+    pub canary: String,
+}
+
+/// A further destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extra {
     /// Its Service.
     pub service: String,
     /// The pod template hash that it selects.
     pub hash: String,
+    /// Its weight.
+    pub weight: i64,
+}
+
+/// A route that a step asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagedRoute {
+    /// Requests with certain headers go to the canary.
+    Header(sluice_api::steps::SetHeaderRoute),
+    /// Certain requests are copied to the canary.
+    Mirror(sluice_api::steps::SetMirrorRoute),
+}
+
+impl ManagedRoute {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            ManagedRoute::Header(route) => &route.name,
+            ManagedRoute::Mirror(route) => &route.name,
+        }
+    }
+}
+
+/// What the objects ask the data plane for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The canary's weight, of [`Scope::max_weight`]; `None` if the objects do not say one.
+    pub weight: Option<i64>,
+    /// The managed routes that are there.
+    pub managed: BTreeSet<String>,
+    /// Which versions the router's own subsets select, for routers that have any.
+    pub subsets: Option<Subsets>,
+}
+
+/// Which versions a router's own subsets select, by pod template hash.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subsets {
+    /// The one for stable traffic; `None`: it is not narrowed to one version.
+    pub stable: Option<String>,
+    /// The one for canary traffic.
+    pub canary: Option<String>,
 }
 
 /// What a router cannot do, and what would help.
@@ -87,6 +195,26 @@ pub enum TrafficError {
 }
 
 impl TrafficError {
+    /// An object that the spec names does not exist.
+    pub fn not_found(object: &ObjectRef) -> TrafficError {
+        TrafficError::NotFound {
+            kind: object.kind.kind.into(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        }
+    }
+
+    /// An object has not the shape that is needed.
+    pub fn unfit(object: &ObjectRef, field: impl Into<String>, problem: impl Into<String>) -> TrafficError {
+        TrafficError::Unfit {
+            kind: object.kind.kind.into(),
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+
     /// The name used as a metric label.
     pub fn label(&self) -> &'static str {
         match self {
@@ -108,20 +236,47 @@ pub enum Verdict {
 }
 
 /// One way to split traffic.
-pub trait TrafficRouter {
-    /// The objects that it reads and writes.
+pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
+    /// How it is called in logs and metrics: the key of its block in a manifest.
+    fn name(&self) -> &'static str;
+
+    /// The objects that it reads and writes, those that it creates included.
     fn reads(&self) -> Vec<ObjectRef>;
 
-    /// The same objects with these routes in them; whatever is not ours stays as it was. Applying it
-    /// twice gives the same.
+    /// What the objects ask the data plane for now.
     ///
     /// # Errors
     /// An object that is missing or has not the needed shape.
-    fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Objects, TrafficError>;
+    fn read(&self, observed: &Objects) -> Result<Found, TrafficError>;
 
-    /// The canary's weight that the objects ask for now; `None` if they do not say.
-    fn requested(&self, observed: &Objects) -> Option<i64>;
+    /// What has to change so that the objects ask for these routes; whatever is not ours stays as it was.
+    /// Empty when they do already.
+    ///
+    /// # Errors
+    /// An object that is missing or has not the needed shape.
+    fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Edits, TrafficError>;
 
-    /// What the data plane really does.
-    fn verdict(&self, observed: &Objects, routes: &Routes) -> Verdict;
+    /// What the data plane really does about these routes.
+    fn verdict(&self, _observed: &Objects, _routes: &Routes) -> Verdict {
+        Verdict::Unknown
+    }
+
+    /// Whether the data plane fails when the stable destination has no pods, even at weight 0.
+    fn needs_live_primary(&self) -> bool {
+        false
+    }
+}
+
+/// Carries edits out on a set of objects.
+pub fn apply(objects: &mut Objects, edits: Edits) {
+    for (reference, edit) in edits {
+        match edit {
+            Edit::Put(object) => {
+                objects.insert(reference, object);
+            }
+            Edit::Delete => {
+                objects.remove(&reference);
+            }
+        }
+    }
 }

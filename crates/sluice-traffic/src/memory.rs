@@ -5,61 +5,68 @@
 
 use serde_json::{Value, json};
 
-use crate::{ObjectRef, Objects, Routes, TrafficError, TrafficRouter, Verdict};
+use crate::{
+    Edit, Edits, Found, ObjectKind, ObjectRef, Objects, Routes, Scope, TrafficError, TrafficRouter, Verdict,
+};
+
+const CONFIG_MAP: ObjectKind =
+    ObjectKind { group: "", versions: &["v1"], kind: "ConfigMap", plural: "configmaps" };
 
 /// Splits traffic by the numbers in a ConfigMap.
 #[derive(Clone, Debug)]
 pub struct MemoryRouter {
-    /// Namespace of the ConfigMap.
-    pub namespace: String,
+    /// What of the Rollout it needs.
+    pub scope: Scope,
     /// Name of the ConfigMap.
     pub name: String,
 }
 
 impl MemoryRouter {
     fn object(&self) -> ObjectRef {
-        ObjectRef {
-            api_version: "v1".into(),
-            kind: "ConfigMap".into(),
-            namespace: self.namespace.clone(),
-            name: self.name.clone(),
-        }
+        ObjectRef { kind: CONFIG_MAP, namespace: self.scope.namespace.clone(), name: self.name.clone() }
     }
 
-    fn read<'a>(&self, observed: &'a Objects, field: &str) -> Option<&'a str> {
-        observed.get(&self.object())?.get("data")?.get(field)?.as_str()
+    fn data<'a>(&self, observed: &'a Objects, field: &str) -> Result<Option<&'a str>, TrafficError> {
+        let reference = self.object();
+        let found = observed.get(&reference).ok_or_else(|| TrafficError::not_found(&reference))?;
+        Ok(found.get("data").and_then(|data| data.get(field)).and_then(Value::as_str))
     }
 }
 
 impl TrafficRouter for MemoryRouter {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
     fn reads(&self) -> Vec<ObjectRef> {
         vec![self.object()]
     }
 
-    fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Objects, TrafficError> {
+    fn read(&self, observed: &Objects) -> Result<Found, TrafficError> {
+        let managed = self.data(observed, "managed")?.unwrap_or_default();
+        Ok(Found {
+            weight: self.data(observed, "canary")?.and_then(|text| text.parse().ok()),
+            managed: managed.split_whitespace().map(str::to_owned).collect(),
+            subsets: None,
+        })
+    }
+
+    fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Edits, TrafficError> {
         let reference = self.object();
-        let Some(found) = observed.get(&reference) else {
-            return Err(TrafficError::NotFound {
-                kind: reference.kind,
-                namespace: reference.namespace,
-                name: reference.name,
-            });
-        };
+        let found = observed.get(&reference).ok_or_else(|| TrafficError::not_found(&reference))?;
         let mut object = found.clone();
         if !object.get("data").is_some_and(Value::is_object) {
             object["data"] = json!({});
         }
         object["data"]["canary"] = routes.canary_weight.to_string().into();
-        object["data"]["stable"] = routes.stable_weight().to_string().into();
-        Ok([(reference, object)].into())
-    }
-
-    fn requested(&self, observed: &Objects) -> Option<i64> {
-        self.read(observed, "canary")?.parse().ok()
+        object["data"]["stable"] = routes.stable_weight(self.scope.max_weight).to_string().into();
+        let managed: Vec<&str> = routes.managed.iter().map(crate::ManagedRoute::name).collect();
+        object["data"]["managed"] = managed.join(" ").into();
+        Ok(if object == *found { Edits::new() } else { [(reference, Edit::Put(object))].into() })
     }
 
     fn verdict(&self, observed: &Objects, routes: &Routes) -> Verdict {
-        match self.read(observed, "live").map(str::parse::<i64>) {
+        match self.data(observed, "live").ok().flatten().map(str::parse::<i64>) {
             Some(Ok(live)) if live == routes.canary_weight => Verdict::Live,
             Some(_) => Verdict::Pending,
             None => Verdict::Unknown,
@@ -70,28 +77,30 @@ impl TrafficRouter for MemoryRouter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Backend;
+    use crate::apply;
 
     fn router() -> MemoryRouter {
-        MemoryRouter { namespace: "prod".into(), name: "split".into() }
+        let scope = Scope { namespace: "prod".into(), max_weight: 100, ..Scope::default() };
+        MemoryRouter { scope, name: "split".into() }
     }
 
     fn routes(canary_weight: i64) -> Routes {
-        let backend = |service: &str| Backend { service: service.into(), hash: service.into() };
-        Routes { canary_weight, max_weight: 100, stable: backend("web"), canary: backend("web-canary") }
+        Routes { canary_weight, ..Routes::default() }
     }
 
     fn observed(data: Value) -> Objects {
-        [(router().object(), json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"team": "x"}}, "data": data}))].into()
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"team": "x"}}, "data": data});
+        [(router().object(), object)].into()
     }
 
     #[test]
     fn routes_are_written_and_read_back() {
-        let before = observed(json!({"foreign": "stays"}));
-        let once = router().with_routes(&before, &routes(20)).expect("the object is there");
-        assert_eq!(router().requested(&once), Some(20));
-        assert_eq!(router().with_routes(&once, &routes(20)).as_ref(), Ok(&once), "twice is once");
-        let data = &once.values().next().expect("one object")["data"];
+        let mut objects = observed(json!({"foreign": "stays"}));
+        let edits = router().with_routes(&objects, &routes(20)).expect("the object is there");
+        apply(&mut objects, edits);
+        assert_eq!(router().read(&objects).expect("it is there").weight, Some(20));
+        assert_eq!(router().with_routes(&objects, &routes(20)), Ok(Edits::new()), "twice is once");
+        let data = &objects.values().next().expect("one object")["data"];
         assert_eq!((data["foreign"].as_str(), data["stable"].as_str()), (Some("stays"), Some("80")));
     }
 
