@@ -77,10 +77,10 @@ pub struct Scope {
 pub struct Routes {
     /// The canary's weight, of [`Scope::max_weight`].
     pub canary_weight: i64,
-    /// Where stable traffic goes.
-    pub stable: Backend,
-    /// Where canary traffic goes.
-    pub canary: Backend,
+    /// The pod template hash behind the stable destination, for routers with subsets of their own.
+    pub stable_hash: Option<String>,
+    /// The pod template hash behind the canary destination.
+    pub canary_hash: Option<String>,
     /// The two Services that take turns, in the roles that they have now.
     pub ping_pong: Option<PingPong>,
     /// Further destinations with a weight of their own, sorted by Service.
@@ -95,15 +95,6 @@ impl Routes {
         let extra: i64 = self.extra.iter().map(|extra| extra.weight).sum();
         (max_weight - self.canary_weight - extra).clamp(0, max_weight)
     }
-}
-
-/// One side of a split.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Backend {
-    /// Its Service, if the spec names one.
-    pub service: Option<String>,
-    /// The pod template hash that it is to select; `None`: as it is.
-    pub hash: Option<String>,
 }
 
 /// Two Services that take turns, in the roles that they have now.
@@ -243,11 +234,11 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
     /// The objects that it reads and writes, those that it creates included.
     fn reads(&self) -> Vec<ObjectRef>;
 
-    /// What the objects ask the data plane for now.
+    /// What the objects ask the data plane for now, with the two Services that take turns in these roles.
     ///
     /// # Errors
     /// An object that is missing or has not the needed shape.
-    fn read(&self, observed: &Objects) -> Result<Found, TrafficError>;
+    fn read(&self, observed: &Objects, ping_pong: Option<&PingPong>) -> Result<Found, TrafficError>;
 
     /// What has to change so that the objects ask for these routes; whatever is not ours stays as it was.
     /// Empty when they do already.

@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    Edit, Edits, Found, ObjectKind, ObjectRef, Objects, Routes, Scope, TrafficError, TrafficRouter, Verdict,
+    Edit, Edits, Found, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
+    Verdict,
 };
 
 const CONFIG_MAP: ObjectKind =
@@ -42,7 +43,7 @@ impl TrafficRouter for MemoryRouter {
         vec![self.object()]
     }
 
-    fn read(&self, observed: &Objects) -> Result<Found, TrafficError> {
+    fn read(&self, observed: &Objects, _: Option<&PingPong>) -> Result<Found, TrafficError> {
         let managed = self.data(observed, "managed")?.unwrap_or_default();
         Ok(Found {
             weight: self.data(observed, "canary")?.and_then(|text| text.parse().ok()),
@@ -98,7 +99,7 @@ mod tests {
         let mut objects = observed(json!({"foreign": "stays"}));
         let edits = router().with_routes(&objects, &routes(20)).expect("the object is there");
         apply(&mut objects, edits);
-        assert_eq!(router().read(&objects).expect("it is there").weight, Some(20));
+        assert_eq!(router().read(&objects, None).expect("it is there").weight, Some(20));
         assert_eq!(router().with_routes(&objects, &routes(20)), Ok(Edits::new()), "twice is once");
         let data = &objects.values().next().expect("one object")["data"];
         assert_eq!((data["foreign"].as_str(), data["stable"].as_str()), (Some("stays"), Some("80")));
