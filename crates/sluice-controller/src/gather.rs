@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sluice_api::validation::validate_rollout;
 use sluice_engine::spec::{self, OwnedSet, Owner};
-use sluice_engine::world::{Rollout, Service, Settings, Strategy, Traffic, World};
+use sluice_engine::world::{Rollout, Service, Settings, Traffic, World};
 
 use crate::cache::{Body, Cache, ObjectKey};
 
@@ -45,12 +45,8 @@ pub fn read_service(object: Value) -> Result<Service, String> {
 
 /// The Services that a Rollout names.
 pub fn service_names(rollout: &Rollout) -> Vec<&String> {
-    match rollout.spec.as_ref().map(|spec| &spec.strategy) {
-        Ok(Strategy::Canary(canary)) => {
-            [&canary.canary_service, &canary.stable_service].into_iter().flatten().collect()
-        }
-        Ok(Strategy::Unsupported(_)) | Err(_) => Vec::new(),
-    }
+    let services = rollout.spec.as_ref().map(|spec| spec.strategy.services()).unwrap_or_default();
+    services.into_iter().map(|(_, name)| name).collect()
 }
 
 /// The index entries of a Rollout: the Services that it names.

@@ -152,7 +152,7 @@ fn sample_rollout(samples: &mut Samples, key: &ObjectKey, rollout: &Rollout) {
     let phase = sluice_engine::status::metric_phase(status);
     let strategy = match rollout.spec.as_ref().map(|spec| &spec.strategy) {
         Ok(Strategy::Canary(_)) => "canary",
-        Ok(Strategy::Unsupported("spec.strategy.blueGreen")) => "blueGreen",
+        Ok(Strategy::BlueGreen(_)) => "blueGreen",
         Ok(Strategy::Unsupported(_)) | Err(_) => "none",
     };
     let info = [

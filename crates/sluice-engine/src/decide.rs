@@ -6,7 +6,7 @@ use sluice_api::rollout::RolloutPhase;
 use crate::moves::{Wait, WaitReason};
 use crate::plan::{Action, Event, Plan, Write};
 use crate::world::{InvalidSpec, Rollout, Strategy, World};
-use crate::{canary, conditions, references, status};
+use crate::{blue_green, canary, conditions, references, status};
 
 /// Decides what is to be done about one Rollout now. Total: it never fails and never waits; what is not
 /// ready is a [`Wait`] in the plan.
@@ -14,21 +14,22 @@ pub fn decide(world: &World, now: Timestamp) -> Plan {
     let rollout = &*world.rollout;
     match &rollout.spec {
         Err(problem) => hold_invalid(rollout, problem, now),
-        Ok(spec) => match &spec.strategy {
-            Strategy::Unsupported(what) => hold_unsupported(rollout, what),
-            Strategy::Canary(canary) => {
-                if let Some(router) =
-                    canary.routing.as_ref().and_then(|routing| routing.unsupported.as_deref())
-                {
-                    return hold_unsupported(rollout, router);
-                }
-                if !world.orphans.is_empty() {
-                    return adopt(world);
-                }
-                let problem = references::check(world, spec, canary);
-                canary::decide(world, spec, canary, problem.as_ref(), now)
+        Ok(spec) => {
+            if let Some(what) = spec.strategy.not_carried_out() {
+                return hold_unsupported(rollout, what);
             }
-        },
+            if !world.orphans.is_empty() {
+                return adopt(world);
+            }
+            let problem = references::check(world, spec);
+            match &spec.strategy {
+                Strategy::Canary(canary) => canary::decide(world, spec, canary, problem.as_ref(), now),
+                Strategy::BlueGreen(strategy) => {
+                    blue_green::decide(world, spec, strategy, problem.as_ref(), now)
+                }
+                Strategy::Unsupported(what) => hold_unsupported(rollout, what),
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use sluice_api::keys;
 
 use crate::moves::{self, Deadline, Destination, MoveKind, Moves};
 use crate::plan::{Action, Event, Plan, Write};
-use crate::world::{Canary, ReplicaSet, World};
+use crate::world::{ReplicaSet, World};
 
 /// Reads a Service as a destination; `hashes` names the versions by index. `None`: no such Service.
 ///
@@ -47,11 +47,20 @@ pub fn scale_down_deadline(set: &ReplicaSet, now: Timestamp) -> Deadline {
     }
 }
 
+/// The Services that moves are written to, by what the planner calls them.
+#[derive(Clone, Copy, Debug)]
+pub struct Services<'a> {
+    /// The stable destination; of blue-green, the active one.
+    pub stable: Option<&'a String>,
+    /// The canary destination; of blue-green, the preview.
+    pub canary: Option<&'a String>,
+}
+
 /// Adds the writes of `moves` to the plan. A version that is still to be created has no object here:
 /// its size is part of its creation.
 pub fn writes(
     world: &World,
-    canary: &Canary,
+    services: Services,
     versions: &[(Option<&ReplicaSet>, String, i64)],
     moves: &Moves,
     replicas: i64,
@@ -85,23 +94,19 @@ pub fn writes(
             }
             MoveKind::Weight(weight) => Action::Route { weight: *weight },
             MoveKind::SelectStable(version) => {
-                let Some(action) =
-                    select(world, canary.stable_service.as_ref(), Some(&versions[*version].1), plan)
-                else {
+                let Some(action) = select(world, services.stable, Some(&versions[*version].1), plan) else {
                     continue;
                 };
                 action
             }
             MoveKind::SelectCanary(version) => {
-                let Some(action) =
-                    select(world, canary.canary_service.as_ref(), Some(&versions[*version].1), plan)
-                else {
+                let Some(action) = select(world, services.canary, Some(&versions[*version].1), plan) else {
                     continue;
                 };
                 action
             }
             MoveKind::WidenStable => {
-                let Some(action) = select(world, canary.stable_service.as_ref(), None, plan) else {
+                let Some(action) = select(world, services.stable, None, plan) else {
                     continue;
                 };
                 action

@@ -125,6 +125,23 @@ pub fn new_replica_set(
     object
 }
 
+/// Whether `new` is an older version that may come back at once: it was created before `stable`, and fewer
+/// than `window` versions were created in between.
+pub fn is_within_window(
+    new: &ReplicaSet,
+    stable: &ReplicaSet,
+    sets: &[Arc<ReplicaSet>],
+    window: i64,
+) -> bool {
+    let is_between = |set: &&Arc<ReplicaSet>| {
+        new.created_at < set.created_at
+            && set.created_at < stable.created_at
+            && set.annotation(keys::EXPERIMENT_NAME).is_none()
+    };
+    let between = i64::try_from(sets.iter().filter(is_between).count()).unwrap_or(i64::MAX);
+    window > 0 && new.created_at < stable.created_at && between < window
+}
+
 /// The reference by which a Rollout owns an object.
 pub fn owner_reference(rollout: &Rollout) -> Value {
     json!({

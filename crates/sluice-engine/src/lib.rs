@@ -4,12 +4,13 @@
 //! never reads a clock and never calls anybody: what is to be done is data in a [`plan::Plan`].
 //!
 //! In reading order: `world` (what is looked at), `plan` (what is asked for), `decide` (the top),
-//! `canary` (the step machine: where we want to be), `moves` (the planner: which writes are safe now),
+//! `pass` (what every strategy does alike), `canary` and `blue_green` (the machines: where we want to be), `moves` (the planner: which writes are safe now),
 //! `replicas` (arithmetic), `identity` (which ReplicaSet is which revision), `template` (when two
 //! templates mean the same), `status`, `conditions`, `deadline`, `references`, `destinations`, `spec`.
 
 #![warn(missing_docs)]
 
+pub mod blue_green;
 pub mod canary;
 pub mod conditions;
 pub mod deadline;
@@ -18,6 +19,8 @@ pub mod destinations;
 pub mod identity;
 pub mod merge;
 pub mod moves;
+mod pass;
+pub mod pause;
 pub mod plan;
 pub mod references;
 pub mod replicas;

@@ -2,15 +2,13 @@
 
 use sluice_api::keys;
 
-use crate::world::{Canary, InvalidSpec, Spec, World};
+use crate::world::{InvalidSpec, Spec, World};
 
 /// Returns the first reference that does not hold, in the words of the condition.
-pub fn check(world: &World, spec: &Spec, canary: &Canary) -> Option<InvalidSpec> {
-    let services = [("canaryService", &canary.canary_service), ("stableService", &canary.stable_service)];
-    let problem = services.into_iter().find_map(|(field, name)| {
-        let name = name.as_ref()?;
+pub fn check(world: &World, spec: &Spec) -> Option<InvalidSpec> {
+    let problem = spec.strategy.services().into_iter().find_map(|(field, name)| {
         service(world, spec, name)
-            .map(|problem| format!("spec.strategy.canary.{field}: Invalid value: \"{name}\": {problem}"))
+            .map(|problem| format!("spec.strategy.{field}: Invalid value: \"{name}\": {problem}"))
     })?;
     Some(InvalidSpec { message: problem, replicas: spec.replicas })
 }

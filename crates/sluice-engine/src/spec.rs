@@ -10,7 +10,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
-use sluice_api::canary::{CanaryStrategy, ReplicaProgressThreshold};
+use sluice_api::blue_green::BlueGreenStrategy;
+use sluice_api::canary::{CanaryStrategy, ReplicaProgressThreshold, RollingUpdateStrategy};
 use sluice_api::rollout::{ConditionStatus, RolloutSpec};
 use sluice_api::steps::{CanaryStep, StepKind};
 use sluice_api::traffic_routing::TrafficRouting;
@@ -20,7 +21,8 @@ use sluice_lang::pause_duration;
 use crate::moves::Threshold;
 use crate::template::{self, Injected};
 use crate::world::{
-    Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec, Step, Strategy, Template,
+    BlueGreen, Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec, Step, Strategy,
+    Template,
 };
 
 /// Takes over a Rollout. `problem` is what validation of the object found first.
@@ -55,10 +57,11 @@ fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
         (Some(_), _) => Strategy::Unsupported("spec.workloadRef"),
         (None, Some(canary)) => not_carried_out(canary)
             .map_or_else(|| Strategy::Canary(canary_strategy(canary)), Strategy::Unsupported),
-        (None, None) if spec.strategy.blue_green.is_some() => {
-            Strategy::Unsupported("spec.strategy.blueGreen")
-        }
-        (None, None) => Strategy::Unsupported("spec.strategy.rollingUpdate"),
+        (None, None) => match (&spec.strategy.blue_green, &spec.strategy.rolling_update) {
+            (Some(strategy), _) => blue_green_strategy(strategy),
+            (None, Some(rolling)) => rolling_strategy(rolling),
+            (None, None) => Strategy::Unsupported("spec.strategy"),
+        },
     };
     let template = match (&spec.template, &spec.workload_ref) {
         (Some(template), _) => Template::new(&template.to_value()),
@@ -136,6 +139,39 @@ fn canary_strategy(canary: &CanaryStrategy) -> Canary {
             canary.abort_scale_down_delay_seconds.is_some(),
         ),
     }
+}
+
+fn blue_green_strategy(strategy: &BlueGreenStrategy) -> Strategy {
+    if strategy.pre_promotion_analysis.is_some() {
+        return Strategy::Unsupported("spec.strategy.blueGreen.prePromotionAnalysis");
+    }
+    if strategy.post_promotion_analysis.is_some() {
+        return Strategy::Unsupported("spec.strategy.blueGreen.postPromotionAnalysis");
+    }
+    Strategy::BlueGreen(BlueGreen {
+        active_service: strategy.active_service.clone(),
+        preview_service: (!strategy.preview_service.is_empty()).then(|| strategy.preview_service.clone()),
+        preview_replicas: strategy.preview_replica_count.map(i64::from),
+        auto_promotion: strategy.auto_promotion_enabled != Some(false),
+        auto_promotion_after: Some(seconds(strategy.auto_promotion_seconds))
+            .filter(|after| after.is_positive()),
+        max_unavailable: strategy.max_unavailable.clone(),
+        scale_down_delay: seconds(strategy.scale_down_delay_seconds_or_default()),
+        delayed_revisions: strategy.scale_down_delay_revision_limit.map_or(i64::MAX, i64::from),
+        abort_scale_down_delay: strategy.abort_scale_down_delay().map(seconds),
+    })
+}
+
+/// Pods are exchanged as a Deployment does it: a canary by the ratio of pods whose steps are checkpoints.
+fn rolling_strategy(rolling: &RollingUpdateStrategy) -> Strategy {
+    let canary = CanaryStrategy {
+        steps: rolling.steps.iter().cloned().map(CanaryStep::from).collect(),
+        max_surge: rolling.max_surge.clone(),
+        max_unavailable: rolling.max_unavailable.clone(),
+        analysis: rolling.analysis.clone(),
+        ..CanaryStrategy::default()
+    };
+    not_carried_out(&canary).map_or_else(|| Strategy::Canary(canary_strategy(&canary)), Strategy::Unsupported)
 }
 
 fn router_names(routing: &TrafficRouting) -> String {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use sluice_api::keys;
 use sluice_api::meta::Time;
 use sluice_api::rollout::ConditionStatus::{False, True, Unknown};
 use sluice_api::rollout::{CompletionStatus, PauseReason, RolloutDuration, RolloutPhase, RolloutStatus};
@@ -35,8 +36,21 @@ pub(crate) struct Facts<'a> {
     pub position: String,
     /// The step that it is at is a pause which only a person ends.
     pub is_at_endless_pause: bool,
+    /// What blue-green reports of its Services.
+    pub active: Option<Active>,
     pub wait: Option<&'a Wait>,
     pub problem: Option<&'a InvalidSpec>,
+}
+
+/// What blue-green reports of its Services.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Active {
+    /// The version that the active Service selects, by hash; empty when it selects none.
+    pub active: String,
+    /// The same of the preview Service.
+    pub preview: Option<String>,
+    /// An analysis after the switch is asked for and not done.
+    pub awaits_analysis: bool,
 }
 
 /// Fills in everything that follows from what is there. Returns when the progress deadline has to be
@@ -49,7 +63,7 @@ pub(crate) fn complete(
 ) -> Option<Timestamp> {
     count(status, facts);
     pause_conditions(status, facts, now);
-    let is_healthy = is_at_goal(status, facts.replicas) && !is_paused(status, facts);
+    let is_healthy = is_at_goal(status, facts) && !is_paused(status, facts);
     healthy(status, is_healthy, now);
     let recheck = progressing(status, facts, is_healthy, now);
     let available = i64::from(status.available_replicas) >= facts.replicas;
@@ -72,12 +86,18 @@ pub(crate) fn complete(
 }
 
 /// Whether the status shows everything at its goal.
-pub fn is_at_goal(status: &RolloutStatus, replicas: i64) -> bool {
+pub(crate) fn is_at_goal(status: &RolloutStatus, facts: &Facts) -> bool {
+    let replicas = facts.replicas;
     let is_stable = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
+    let leads = |hash: &String| *hash == status.current_pod_hash;
+    let services_lead = facts.active.as_ref().map_or(i64::from(status.replicas) == replicas, |active| {
+        // Of blue-green, old pods may wait out their delay.
+        leads(&active.active) && active.preview.as_ref().is_none_or(leads)
+    });
     is_stable
         && i64::from(status.updated_replicas) == replicas
         && i64::from(status.available_replicas) == replicas
-        && i64::from(status.replicas) == replicas
+        && services_lead
 }
 
 fn is_paused(status: &RolloutStatus, facts: &Facts) -> bool {
@@ -92,6 +112,18 @@ fn count(status: &mut RolloutStatus, facts: &Facts) {
     status.hpa_replicas = status.replicas;
     status.updated_replicas = int(facts.new.map_or(0, |set| set.existing));
     status.selector.clone_from(&facts.spec.selector_text);
+    let Some(active) = &facts.active else { return };
+    status.blue_green.active_selector.clone_from(&active.active);
+    status.blue_green.preview_selector = active.preview.clone().unwrap_or_default();
+    // An autoscaler is to look at the pods that serve, and at no others.
+    if let Some(set) = facts.sets.iter().find(|set| !set.hash.is_empty() && set.hash == active.active) {
+        status.ready_replicas = int(set.ready);
+        status.available_replicas = int(set.available);
+        status.hpa_replicas = int(set.existing);
+        let mut selector = facts.spec.label_selector.clone();
+        selector.match_labels.insert(keys::POD_TEMPLATE_HASH.into(), set.hash.clone());
+        status.selector = selector.to_text();
+    }
 }
 
 fn int(number: i64) -> i32 {
@@ -239,6 +271,15 @@ fn phase(status: &mut RolloutStatus, facts: &Facts) {
             "more replicas need to be updated"
         } else if status.available_replicas < status.updated_replicas {
             "updated replicas are still becoming available"
+        } else if let Some(active) = &facts.active {
+            match () {
+                () if active.active.is_empty() || active.active != status.current_pod_hash => {
+                    "active service cutover pending"
+                }
+                () if !is_promoted && active.awaits_analysis => "waiting for analysis to complete",
+                () if !is_promoted => "waiting for post-promotion verification to complete",
+                () => "",
+            }
         } else if !facts.is_routed && status.replicas > status.updated_replicas {
             "old replicas are pending termination"
         } else if !is_promoted {

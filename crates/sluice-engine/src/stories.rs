@@ -14,7 +14,7 @@ use crate::moves::Threshold;
 use crate::plan::{Action, Plan};
 use crate::template::{self, Injected};
 use crate::world::{
-    Canary, ReplicaSet, Rollout, Service, Settings, Spec, Step, Strategy, Template, Traffic, World,
+    BlueGreen, Canary, ReplicaSet, Rollout, Service, Settings, Spec, Step, Strategy, Template, Traffic, World,
 };
 
 /// A cluster of one Rollout.
@@ -63,6 +63,10 @@ impl Story {
             scale_down_delay: SignedDuration::from_secs(30),
             abort_scale_down_delay: (Some(SignedDuration::from_secs(30)), false),
         };
+        Story::with(replicas, Strategy::Canary(canary))
+    }
+
+    pub fn with(replicas: i64, strategy: Strategy) -> Story {
         let spec = Spec {
             replicas: Some(replicas),
             template: Template::new(&template("1")),
@@ -79,7 +83,7 @@ impl Story {
             is_paused: false,
             rollback_window: 0,
             restart_at: None,
-            strategy: Strategy::Canary(canary),
+            strategy,
         };
         let rollout = Rollout {
             namespace: "prod".into(),
@@ -123,7 +127,14 @@ impl Story {
     pub fn canary(&mut self) -> &mut Canary {
         match &mut self.spec().strategy {
             Strategy::Canary(canary) => canary,
-            Strategy::Unsupported(_) => unreachable!("stories are canaries"),
+            other => unreachable!("no canary: {other:?}"),
+        }
+    }
+
+    pub fn blue_green(&mut self) -> &mut BlueGreen {
+        match &mut self.spec().strategy {
+            Strategy::BlueGreen(strategy) => strategy,
+            other => unreachable!("no blue-green: {other:?}"),
         }
     }
 
@@ -156,9 +167,26 @@ impl Story {
         words.join(" ")
     }
 
+    /// The revision that a Service leads to; 0 for all of them.
+    pub fn leads(&self, service: &str) -> i64 {
+        let hash = self.world.services[service].selected_hash.clone();
+        hash.and_then(|hash| self.set(&hash)).map_or(0, ReplicaSet::revision)
+    }
+
     pub fn phase(&self) -> String {
         let status = &self.world.rollout.status;
         format!("{} {}", status.phase.map_or("", |phase| phase.as_str()), status.message).trim().to_owned()
+    }
+
+    pub fn set_of(&self, revision: i64) -> &ReplicaSet {
+        let found = self.world.replica_sets.iter().find(|set| set.revision() == revision);
+        found.expect("a ReplicaSet of this revision")
+    }
+
+    pub fn set_available(&mut self, revision: i64, pods: i64) {
+        let name = self.set_of(revision).name.clone();
+        let set = self.find(&name);
+        (set.available, set.ready) = (pods, pods);
     }
 
     pub fn after(&mut self, seconds: i64) {
@@ -313,6 +341,30 @@ fn deployed() -> Story {
     story.settle();
     assert_eq!(story.phase(), "Healthy");
     assert_eq!(story.sizes(), "1:5/5");
+    story
+}
+
+/// A blue-green Rollout that runs its first version, with both Services.
+fn blue_green(replicas: i64) -> Story {
+    let strategy = BlueGreen {
+        active_service: "web".into(),
+        preview_service: Some("web-preview".into()),
+        preview_replicas: None,
+        auto_promotion: true,
+        auto_promotion_after: None,
+        max_unavailable: None,
+        scale_down_delay: SignedDuration::from_secs(30),
+        delayed_revisions: i64::MAX,
+        abort_scale_down_delay: Some(SignedDuration::from_secs(30)),
+    };
+    let mut story = Story::with(replicas, Strategy::BlueGreen(strategy));
+    story.service("web");
+    story.service("web-preview");
+    story.settle();
+    story.after(10);
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4", "Healthy"));
+    assert_eq!((story.leads("web"), story.leads("web-preview")), (1, 1));
     story
 }
 
@@ -663,4 +715,190 @@ fn a_single_pod_makes_room_although_the_canary_service_leads_to_it() {
         story.after(10);
     }
     assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("2:1/1", "Healthy"));
+}
+
+#[test]
+fn blue_green_switches_once_every_pod_is_there() {
+    let mut story = blue_green(4);
+    story.image("2");
+    story.look();
+    assert_eq!(story.leads("web"), 1);
+    assert_eq!(story.leads("web-preview"), 2, "the preview leads there before there are pods");
+    story.pods();
+    story.settle();
+    assert_eq!((story.leads("web"), story.sizes().as_str()), (2, "1:4/4 2:4/4"));
+    let waits = "Progressing waiting for post-promotion verification to complete: Service web: its last change may not have reached every proxy";
+    assert!(story.phase().starts_with(waits), "promoted only once every proxy knows: {}", story.phase());
+    story.after(6);
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4 2:4/4", "Healthy"));
+    assert!(story.set_of(1).annotation(keys::SCALE_DOWN_DEADLINE).is_some());
+    story.after(31);
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("2:4/4", "Healthy"));
+    assert!(story.look().is_empty(), "quiet when still");
+}
+
+#[test]
+fn blue_green_waits_for_a_person() {
+    let mut story = blue_green(4);
+    story.blue_green().auto_promotion = false;
+    story.image("2");
+    story.settle();
+    assert_eq!((story.leads("web"), story.phase().as_str()), (1, "Paused BlueGreenPause"));
+    resume(&mut story);
+    story.settle();
+    assert_eq!(story.leads("web"), 2);
+    story.after(6);
+    story.settle();
+    assert_eq!(story.phase(), "Healthy");
+}
+
+#[test]
+fn a_resume_outlives_lost_pods() {
+    let mut story = blue_green(4);
+    story.blue_green().auto_promotion = false;
+    story.image("2");
+    story.settle();
+    resume(&mut story);
+    story.set_available(2, 3);
+    story.look();
+    assert_eq!(story.leads("web"), 1, "a pod is missing");
+    story.settle();
+    assert_eq!(story.leads("web"), 2, "and the resume is not forgotten");
+}
+
+#[test]
+fn blue_green_promotes_by_the_clock() {
+    let mut story = blue_green(4);
+    story.blue_green().auto_promotion_after = Some(SignedDuration::from_secs(60));
+    story.image("2");
+    let plan = story.settle();
+    assert_eq!(story.phase(), "Paused BlueGreenPause");
+    assert_eq!(
+        plan.recheck_at,
+        Some(story.now + SignedDuration::from_secs(60) + SignedDuration::from_nanos(1))
+    );
+    story.after(61);
+    story.settle();
+    assert_eq!(story.leads("web"), 2);
+}
+
+#[test]
+fn a_small_preview_grows_before_the_switch() {
+    let mut story = blue_green(4);
+    story.blue_green().preview_replicas = Some(1);
+    story.blue_green().auto_promotion = false;
+    story.image("2");
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.leads("web")), ("1:4/4 2:1/1", 1));
+    resume(&mut story);
+    story.look();
+    assert_eq!((story.sizes().as_str(), story.leads("web")), ("1:4/4 2:4/1", 1));
+    story.settle();
+    assert_eq!(story.leads("web"), 2);
+    story.after(6);
+    story.settle();
+    assert_eq!(story.phase(), "Healthy");
+}
+
+#[test]
+fn abort_before_the_switch_keeps_active_where_it_is() {
+    let mut story = blue_green(4);
+    story.blue_green().auto_promotion = false;
+    story.image("2");
+    story.settle();
+    story.rollout().status.abort = true;
+    story.settle();
+    assert_eq!((story.leads("web"), story.sizes().as_str()), (1, "1:4/4 2:4/4"));
+    assert!(story.phase().starts_with("Degraded RolloutAborted"), "{}", story.phase());
+    story.after(31);
+    story.settle();
+    assert_eq!((story.leads("web"), story.sizes().as_str()), (1, "1:4/4"));
+    assert!(story.look().is_empty());
+}
+
+/// The peer asks for the health of the new version before it goes back.
+#[test]
+fn abort_after_the_switch_asks_about_stable_only() {
+    let mut story = blue_green(4);
+    story.image("2");
+    story.look();
+    story.pods();
+    story.look();
+    assert_eq!(story.leads("web"), 2);
+    story.set_available(2, 1);
+    story.rollout().status.abort = true;
+    story.look();
+    assert_eq!(story.leads("web"), 1);
+}
+
+#[test]
+fn a_version_that_died_after_the_switch_gives_the_traffic_back() {
+    let mut story = blue_green(4);
+    story.image("2");
+    story.look();
+    story.pods();
+    story.look();
+    assert_eq!(story.leads("web"), 2);
+    story.broken.insert("2".into());
+    story.set_available(2, 0);
+    story.look();
+    assert_eq!(story.leads("web"), 1);
+}
+
+/// The peer takes a missing selector for a first deploy, and promotes what may be crashing.
+#[test]
+fn a_selector_that_somebody_took_away_comes_back() {
+    let mut story = blue_green(4);
+    story.blue_green().auto_promotion = false;
+    story.broken.insert("2".into());
+    story.image("2");
+    story.settle();
+    story.world.services.get_mut("web").expect("a Service").selected_hash = None;
+    story.settle();
+    assert_eq!((story.leads("web"), story.sizes().as_str()), (1, "1:4/4 2:4/0"));
+}
+
+#[test]
+fn a_version_within_its_delay_comes_back_at_once() {
+    let mut story = blue_green(4);
+    story.blue_green().auto_promotion = false;
+    story.image("2");
+    story.settle();
+    resume(&mut story);
+    story.settle();
+    story.after(6);
+    story.settle();
+    assert_eq!((story.phase().as_str(), story.sizes().as_str()), ("Healthy", "1:4/4 2:4/4"));
+    // One pod is missing in the very look that sees the old image, which must not make it forget.
+    story.set_available(1, 3);
+    story.image("1");
+    story.look();
+    assert_eq!(story.leads("web"), 2);
+    story.settle();
+    assert_eq!(story.leads("web"), 3, "without a pause");
+    story.after(6);
+    story.settle();
+    assert_eq!(story.phase(), "Healthy");
+}
+
+#[test]
+fn a_rollback_within_the_window_skips_steps_but_not_capacity() {
+    let mut story = deployed();
+    story.spec().rollback_window = 3;
+    story.image("2");
+    story.rollout().status.promote_full = false;
+    story.after(1);
+    story.settle();
+    story.rollout().status.promote_full = true;
+    story.settle();
+    assert_eq!((story.phase().as_str(), story.sizes().as_str()), ("Healthy", "2:5/5"));
+    story.image("1");
+    story.look();
+    assert_eq!(story.world.rollout.status.current_step_index, Some(4));
+    assert_eq!(story.sizes(), "2:5/5 3:1/0", "no more than the corridor allows");
+    story.settle();
+    assert_eq!((story.phase().as_str(), story.sizes().as_str()), ("Healthy", "3:5/5"));
+    assert!(story.events.iter().any(|event| event.contains("Rollback within window")), "{:?}", story.events);
 }

@@ -154,8 +154,37 @@ impl Template {
 pub enum Strategy {
     /// Step by step, beside the stable version.
     Canary(Canary),
+    /// All at once, by one Service, after the new version is up in full.
+    BlueGreen(BlueGreen),
     /// One that this build does not carry out; the text names it.
     Unsupported(&'static str),
+}
+
+impl Strategy {
+    /// The part of it that this build does not carry out, if there is one.
+    pub fn not_carried_out(&self) -> Option<&str> {
+        match self {
+            Strategy::Canary(canary) => canary.routing.as_ref()?.unsupported.as_deref(),
+            Strategy::BlueGreen(_) => None,
+            Strategy::Unsupported(what) => Some(what),
+        }
+    }
+
+    /// The Services that it names, with the fields that do, below `spec.strategy`.
+    pub fn services(&self) -> Vec<(&'static str, &String)> {
+        let all = match self {
+            Strategy::Canary(canary) => vec![
+                ("canary.canaryService", canary.canary_service.as_ref()),
+                ("canary.stableService", canary.stable_service.as_ref()),
+            ],
+            Strategy::BlueGreen(strategy) => vec![
+                ("blueGreen.activeService", Some(&strategy.active_service)),
+                ("blueGreen.previewService", strategy.preview_service.as_ref()),
+            ],
+            Strategy::Unsupported(_) => Vec::new(),
+        };
+        all.into_iter().filter_map(|(field, name)| Some((field, name?))).collect()
+    }
 }
 
 /// The canary strategy.
@@ -192,6 +221,39 @@ impl Canary {
         let bounds =
             sluice_api::defaults::bounds(wanted, self.max_surge.as_ref(), self.max_unavailable.as_ref());
         Corridor { replicas, surge: bounds.max_surge, unavailable: bounds.max_unavailable }
+    }
+}
+
+/// The blue-green strategy.
+#[derive(Clone, Debug)]
+pub struct BlueGreen {
+    /// `activeService`.
+    pub active_service: String,
+    /// `previewService`.
+    pub preview_service: Option<String>,
+    /// `previewReplicaCount`.
+    pub preview_replicas: Option<i64>,
+    /// `autoPromotionEnabled`: no person is needed for the switch.
+    pub auto_promotion: bool,
+    /// `autoPromotionSeconds`, if there are any.
+    pub auto_promotion_after: Option<SignedDuration>,
+    /// `maxUnavailable` as written.
+    pub max_unavailable: Option<IntOrString>,
+    /// `scaleDownDelaySeconds`.
+    pub scale_down_delay: SignedDuration,
+    /// `scaleDownDelayRevisionLimit`.
+    pub delayed_revisions: i64,
+    /// `abortScaleDownDelaySeconds`; `None`: never.
+    pub abort_scale_down_delay: Option<SignedDuration>,
+}
+
+impl BlueGreen {
+    /// How far available pods may fall below `replicas`.
+    pub fn corridor(&self, replicas: i64) -> Corridor {
+        let wanted = i32::try_from(replicas).unwrap_or(i32::MAX);
+        // No surge is ever used; leaving it at its default keeps the rule for no room at all out.
+        let bounds = sluice_api::defaults::bounds(wanted, None, self.max_unavailable.as_ref());
+        Corridor { replicas, surge: 0, unavailable: bounds.max_unavailable }
     }
 }
 

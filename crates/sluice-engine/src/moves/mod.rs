@@ -13,6 +13,7 @@
 //! that the data plane may still use for it. The *live interval* of the weight holds every value that a
 //! proxy may still act on.
 
+mod blue_green;
 mod first;
 #[cfg(test)]
 mod model;
@@ -24,6 +25,7 @@ mod wait;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::blue_green::{BlueGreenIntent, BlueGreenState, plan_blue_green};
 pub use self::wait::{Wait, WaitReason};
 use crate::replicas::Corridor;
 
@@ -264,9 +266,9 @@ pub enum MoveKind {
     },
     /// Ask every router for this weight.
     Weight(i64),
-    /// Let the stable destination select a version.
+    /// Let the stable destination (of blue-green: the active Service) select a version.
     SelectStable(Version),
-    /// Let the canary destination select a version.
+    /// Let the canary destination (of blue-green: the preview Service) select a version.
     SelectCanary(Version),
     /// Let the stable destination select all versions again.
     WidenStable,

@@ -1,9 +1,8 @@
-//! The canary's step machine: position, pauses, abort, promotion.
+//! One look at one valid Rollout: what every strategy does alike.
 //!
-//! Decides where a canary wants to be and when it may go on to its next step. Which writes to sizes and
-//! traffic are safe on the way there is asked of [`moves::plan_moves`]; this module cannot make one.
-
-pub mod pause;
+//! Tells which version is which, brings the recorded position in line with what people asked for, makes
+//! ReplicaSets of new revisions, and puts the status together. Where a rollout goes is decided by the
+//! strategies; which writes to sizes and traffic are safe is decided by `moves`.
 
 use std::sync::Arc;
 
@@ -12,51 +11,45 @@ use sluice_api::keys;
 use sluice_api::meta::Time;
 use sluice_api::rollout::{CompletionStatus, ConditionStatus, PauseCondition, PauseReason, RolloutStatus};
 
-use self::pause::{PauseDecision, PauseStep, decide_pause};
 use crate::conditions::{self, kind};
 use crate::deadline;
-use crate::moves::{self, Direction, Intent, LiveWeight, Moves, Set, Split, State, Wait, WaitReason};
+use crate::moves::{self, Direction, Moves, Set, Wait, WaitReason};
+use crate::pause::{PauseDecision, PauseStep, decide_pause};
 use crate::plan::{Action, Event, Plan, Write};
 use crate::status::{self, Facts};
-use crate::world::{Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Spec, Step, World};
+use crate::world::{InvalidSpec, ReplicaSet, Rollout, Spec, World};
 use crate::{destinations, identity};
 
-/// The pause reason of a canary's pause step.
-const PAUSE_STEP: PauseReason = PauseReason::CanaryPauseStep;
-
-/// Decides about a Rollout with a valid canary strategy. `problem` is what is wrong with the objects
-/// that the spec refers to: it stops the update from going on, but not scaling and not an abort.
-pub fn decide(
-    world: &World,
-    spec: &Spec,
-    canary: &Canary,
-    problem: Option<&InvalidSpec>,
-    now: Timestamp,
-) -> Plan {
-    Pass::new(world, spec, canary, problem, now).decide()
-}
-
-struct Pass<'a> {
-    world: &'a World,
-    rollout: &'a Rollout,
-    spec: &'a Spec,
-    canary: &'a Canary,
-    problem: Option<&'a InvalidSpec>,
-    now: Timestamp,
-    replicas: i64,
+/// One look at one Rollout.
+pub(crate) struct Pass<'a> {
+    pub world: &'a World,
+    pub rollout: &'a Rollout,
+    pub spec: &'a Spec,
+    /// What is wrong with the objects that the spec refers to: it stops the update from going on, but
+    /// not scaling and not an abort.
+    pub problem: Option<&'a InvalidSpec>,
+    pub now: Timestamp,
+    pub replicas: i64,
     /// Versions in order of revision; the new one last if it is still to be created.
     versions: Vec<VersionRef<'a>>,
-    new: usize,
-    stable: Option<usize>,
-    hash: String,
-    revision: i64,
-    status: RolloutStatus,
-    index: usize,
-    cause: Option<String>,
-    has_progress: bool,
+    pub new: usize,
+    pub stable: Option<usize>,
+    pub hash: String,
+    pub revision: i64,
+    pub status: RolloutStatus,
+    /// The step that it is at.
+    pub index: usize,
+    /// How many steps there are.
+    pub len: usize,
+    step_hash: &'a str,
+    /// The new version is an older one that may come back at once.
+    pub is_fast_rollback: bool,
+    /// Why this look aborts.
+    pub cause: Option<String>,
+    pub has_progress: bool,
     /// The clock of the progress deadline starts anew: what it measured has ended.
     restarts_clock: bool,
-    plan: Plan,
+    pub plan: Plan,
 }
 
 /// A version: a ReplicaSet, or the one that is still to be created.
@@ -66,12 +59,25 @@ enum VersionRef<'a> {
     New,
 }
 
+/// What a strategy found, for the status.
+pub(crate) struct Findings {
+    /// What is awaited.
+    pub wait: Option<Wait>,
+    /// A router carries the share.
+    pub is_routed: bool,
+    /// The step that it is at is a pause which only a person ends.
+    pub is_at_endless_pause: bool,
+    /// What blue-green reports of its Services.
+    pub active: Option<status::Active>,
+}
+
 impl<'a> Pass<'a> {
-    fn new(
+    /// Begins a look. `len` is the number of steps, `step_hash` their hash.
+    pub fn new(
         world: &'a World,
         spec: &'a Spec,
-        canary: &'a Canary,
         problem: Option<&'a InvalidSpec>,
+        (len, step_hash): (usize, &'a str),
         now: Timestamp,
     ) -> Pass<'a> {
         let rollout = &*world.rollout;
@@ -94,7 +100,6 @@ impl<'a> Pass<'a> {
             world,
             rollout,
             spec,
-            canary,
             problem,
             now,
             replicas: replicas.max(0),
@@ -105,68 +110,96 @@ impl<'a> Pass<'a> {
             revision,
             status: rollout.status.clone(),
             index: 0,
+            len,
+            step_hash,
+            is_fast_rollback: false,
             cause: None,
             has_progress: false,
             restarts_clock: false,
             plan: Plan::default(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
-        pass
-    }
-
-    fn decide(mut self) -> Plan {
-        if self.spec.replicas.is_none() {
-            let message = format!("spec.replicas was not set, {} is written", self.replicas);
-            self.plan.events.push(Event::normal("ReplicasDefaulted", message));
-            self.write(
-                Action::DefaultReplicas(self.replicas),
+        if spec.replicas.is_none() {
+            let message = format!("spec.replicas was not set, {} is written", pass.replicas);
+            pass.plan.events.push(Event::normal("ReplicasDefaulted", message));
+            pass.write(
+                Action::DefaultReplicas(pass.replicas),
                 "nobody set spec.replicas, and autoscalers need it",
             );
         }
-        self.settle_position();
-        let moves = self.walk();
-        // An abort of our own is on record, with its cause, before it is carried out: after a crash in
-        // between nobody could tell any more what was missing.
-        if self.cause.is_none() {
-            self.carry_out(&moves);
-            self.history();
-        }
-        self.finish(&moves)
+        pass.settle_position();
+        pass
     }
 
-    fn write(&mut self, action: Action, reason: impl Into<String>) {
+    pub fn write(&mut self, action: Action, reason: impl Into<String>) {
         self.plan.writes.push(Write { action, reason: reason.into() });
     }
 
-    fn len(&self) -> usize {
-        self.canary.steps.len()
+    pub fn recheck(&mut self, at: Option<Timestamp>) {
+        self.plan.recheck_at = [self.plan.recheck_at, at].into_iter().flatten().min();
     }
 
-    fn is_promoted(&self) -> bool {
+    pub fn is_promoted(&self) -> bool {
         self.status.stable_rs == self.hash
     }
 
-    fn is_halted(&self) -> bool {
+    pub fn direction(&self) -> Direction {
+        if self.is_promoted() {
+            Direction::Rest
+        } else if self.status.abort {
+            Direction::Back
+        } else {
+            Direction::Going
+        }
+    }
+
+    pub fn is_halted(&self) -> bool {
         let is_inconclusive =
             self.status.pause_conditions.iter().any(|pause| status::is_inconclusive(pause.reason));
         self.spec.is_paused || self.problem.is_some() || is_inconclusive
     }
 
-    fn set(&self, version: usize) -> Option<&'a ReplicaSet> {
+    /// How many versions there are, the one that is still to be created included.
+    pub fn count(&self) -> usize {
+        self.versions.len()
+    }
+
+    pub fn set(&self, version: usize) -> Option<&'a ReplicaSet> {
         match self.versions[version] {
             VersionRef::Existing(set) => Some(set),
             VersionRef::New => None,
         }
     }
 
+    pub fn hash_of(&self, version: usize) -> &str {
+        self.set(version).map_or(self.hash.as_str(), |set| set.hash.as_str())
+    }
+
+    /// The hashes of all versions, by index.
+    pub fn hashes(&self) -> Vec<&str> {
+        (0..self.count()).map(|version| self.hash_of(version)).collect()
+    }
+
+    /// The name of the new version's ReplicaSet.
+    pub fn new_name(&self) -> String {
+        let name = || format!("{}-{}", self.rollout.name, self.hash);
+        self.set(self.new).map_or_else(name, |set| set.name.clone())
+    }
+
+    /// Whether the template has changed since the last look.
+    pub fn is_new_template(&self) -> bool {
+        let old = &self.rollout.status.current_pod_hash;
+        !old.is_empty() && *old != self.hash
+    }
+
     /// Brings the recorded position in line with the spec, with what people asked for, and with what is
     /// there, before anything is decided.
     fn settle_position(&mut self) {
         let old = &self.rollout.status;
-        let is_new_template = !old.current_pod_hash.is_empty() && old.current_pod_hash != self.hash;
-        let is_new_plan = old.current_step_hash != self.canary.step_hash;
+        let is_new_template = self.is_new_template();
+        let is_new_plan = old.current_step_hash != self.step_hash;
         let is_first = old.stable_rs.is_empty();
-        self.index = usize::try_from(old.current_step_index.unwrap_or(0)).unwrap_or(0).min(self.len());
+        self.index = usize::try_from(old.current_step_index.unwrap_or(0)).unwrap_or(0).min(self.len);
         self.restarts_clock = is_new_template || is_new_plan || self.stood_still();
         if is_new_template || is_new_plan {
             self.reset();
@@ -181,7 +214,7 @@ impl<'a> Pass<'a> {
             status::start_duration(&mut self.status, self.now);
         }
         self.status.current_pod_hash.clone_from(&self.hash);
-        self.status.current_step_hash.clone_from(&self.canary.step_hash);
+        self.step_hash.clone_into(&mut self.status.current_step_hash);
         if is_first {
             let serving = self.serving_without_record();
             self.status.stable_rs = serving.map_or_else(|| self.hash.clone(), |set| set.hash.clone());
@@ -193,17 +226,22 @@ impl<'a> Pass<'a> {
             VersionRef::Existing(set) => set.hash == self.status.stable_rs,
             VersionRef::New => self.status.stable_rs == self.hash,
         });
+        self.is_fast_rollback = !self.is_promoted()
+            && self.stable.zip(self.set(self.new)).is_some_and(|(stable, new)| {
+                let Some(stable) = self.set(stable) else { return false };
+                identity::is_within_window(new, stable, &self.world.replica_sets, self.spec.rollback_window)
+            });
         if self.is_promoted() {
             self.at_rest(is_new_template);
         } else {
-            self.under_way();
+            self.under_way(is_new_template);
         }
     }
 
     /// A status that knows no stable version while pods of another version serve: it was lost. The
     /// newest version that serves is the stable one.
     fn serving_without_record(&self) -> Option<&'a ReplicaSet> {
-        let sets = (0..self.versions.len()).filter(|v| *v != self.new).filter_map(|v| self.set(v));
+        let sets = (0..self.count()).filter(|v| *v != self.new).filter_map(|v| self.set(v));
         sets.filter(|set| set.size > 0 && set.available > 0).max_by_key(|set| set.revision())
     }
 
@@ -217,13 +255,19 @@ impl<'a> Pass<'a> {
         status.canary.current_step_analysis_run_status = None;
         status.canary.current_background_analysis_run_status = None;
         status.canary.step_plugin_statuses.clear();
+        status.blue_green.pre_promotion_analysis_run_status = None;
+        status.blue_green.post_promotion_analysis_run_status = None;
+        status.blue_green.scale_up_preview_check_point = false;
         self.index = 0;
     }
 
     fn at_rest(&mut self, is_new_template: bool) {
-        self.index = self.len();
-        if is_new_template && self.len() > 0 {
+        self.index = self.len;
+        if is_new_template && self.len > 0 {
             self.plan.events.push(Event::normal("SkipSteps", "Rollback to stable ReplicaSets"));
+        }
+        if is_new_template {
+            status::complete_duration(&mut self.status, CompletionStatus::RolledBack);
         }
         if self.status.abort && !is_new_template {
             let message = format!("Revision {} is the stable one, there is nothing to abort", self.revision);
@@ -232,10 +276,11 @@ impl<'a> Pass<'a> {
         self.status.abort = false;
         self.status.aborted_at = None;
         self.status.promote_full = false;
+        self.status.blue_green.scale_up_preview_check_point = false;
         self.clear_pause();
     }
 
-    fn under_way(&mut self) {
+    fn under_way(&mut self, is_new_template: bool) {
         if self.status.abort {
             self.aborted();
             return;
@@ -255,41 +300,42 @@ impl<'a> Pass<'a> {
             conditions::set_high_water(&mut self.status, None, self.now);
             status::start_duration(&mut self.status, self.now);
         }
-        if let Some(cause) = self.missed_deadline() {
-            self.status.abort = true;
-            self.cause = Some(cause);
-            self.aborted();
-            return;
+        if self.is_fast_rollback && is_new_template && self.len > 0 {
+            let message = "Rollback within the window of revisions skips all steps";
+            self.plan.events.push(Event::normal("SkipSteps", message));
         }
-        if self.status.promote_full {
-            self.index = self.len();
+        if self.status.promote_full || self.is_fast_rollback {
+            self.index = self.len;
             self.clear_pause();
         }
     }
 
-    /// The cause of an abort, if the progress deadline is over and asks for one.
-    fn missed_deadline(&mut self) -> Option<String> {
-        let set = self.set(self.new)?;
+    /// Whether the progress deadline is over and asks for an abort. To be asked once, while going.
+    pub fn misses_deadline(&mut self) -> bool {
+        let Some(set) = self.set(self.new) else { return false };
         self.has_progress = self.restarts_clock || self.reaches_new_height(set);
-        if self.has_progress || !self.spec.progress_deadline_abort || self.is_halted() || self.replicas == 0 {
-            return None;
-        }
+        let is_exempt = !self.spec.progress_deadline_abort || self.is_halted() || self.replicas == 0;
         let clock = deadline::clock(&self.rollout.status, self.spec.progress_deadline);
-        if !clock.is_over(self.now) || self.is_pause_step() {
-            return None;
-        }
-        let moves = moves::plan_moves(&self.state(), &self.intent(), self.now);
-        let wait = moves.wait.filter(|wait| wait.reason == WaitReason::Pods);
-        let detail = wait.map_or_else(
-            || format!("{} of {} pods available", set.available, set.size),
+        !self.has_progress && !is_exempt && clock.is_over(self.now)
+    }
+
+    /// Aborts because the progress deadline is over. `wait` is what was awaited meanwhile.
+    pub fn abort_for_deadline(&mut self, wait: Option<Wait>) {
+        let (available, size) = self.set(self.new).map_or((0, 0), |set| (set.available, set.size));
+        let detail = wait.filter(|wait| wait.reason == WaitReason::Pods).map_or_else(
+            || format!("{available} of {size} pods available"),
             |wait| format!("{}, wanted {}", wait.seen, wait.wanted),
         );
-        let message = format!(
-            "ReplicaSet \"{}\" has timed out progressing: {detail} within {}",
-            set.name,
-            sluice_lang::go_duration::print(self.spec.progress_deadline),
-        );
-        Some(message)
+        let deadline = sluice_lang::go_duration::print(self.spec.progress_deadline);
+        let name = self.new_name();
+        self.abort(format!("ReplicaSet \"{name}\" has timed out progressing: {detail} within {deadline}"));
+    }
+
+    /// Aborts the update.
+    pub fn abort(&mut self, cause: String) {
+        self.status.abort = true;
+        self.cause = Some(cause);
+        self.aborted();
     }
 
     /// Whether until now no pods were awaited: nobody wanted any, or what the spec refers to was missing.
@@ -306,11 +352,6 @@ impl<'a> Pass<'a> {
             Some(mark) if mark.hash == set.hash => set.available > mark.pods,
             _ => set.available > 0,
         }
-    }
-
-    fn is_pause_step(&self) -> bool {
-        matches!(self.canary.steps.get(self.index), Some(Step::Pause(_)))
-            && !self.rollout.status.pause_conditions.is_empty()
     }
 
     fn aborted(&mut self) {
@@ -332,103 +373,39 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn clear_pause(&mut self) {
+    pub fn clear_pause(&mut self) {
         self.status.pause_conditions.clear();
         self.status.controller_pause = false;
     }
 
-    /// Goes through as many steps as are done, and returns what the planner says at the position where
-    /// it ends.
-    fn walk(&mut self) -> Moves {
-        for _ in 0..=self.len() + 1 {
-            let moves = moves::plan_moves(&self.state(), &self.intent(), self.now);
-            if self.is_promoted() || self.status.abort || self.is_halted() {
-                return self.explain_halt(moves);
-            }
-            match self.canary.steps.get(self.index) {
-                None => {
-                    if moves.may_promote {
-                        let reason = if self.status.promote_full {
-                            "Full promotion requested".to_owned()
-                        } else {
-                            format!("Completed all {} canary steps", self.len())
-                        };
-                        self.promote(&reason);
-                        // What follows from being promoted waits for the status that says so: a crash
-                        // in between would leave it half done for a version that is not stable yet.
-                        let mut moves = moves::plan_moves(&self.state(), &self.intent(), self.now);
-                        moves.writes.clear();
-                        return moves;
-                    }
-                    return moves;
-                }
-                Some(Step::SetWeight(_) | Step::SetCanaryScale(_)) if moves.arrived => self.step_done(),
-                Some(Step::Pause(duration)) => match self.pause(*duration, &moves) {
-                    None => self.step_done(),
-                    Some(wait) => {
-                        // Asleep or awake, it is the pause that has to end first.
-                        let capacity =
-                            moves.wait.clone().filter(|w| wait.is_none() || w.reason != WaitReason::Asleep);
-                        return Moves { wait: capacity.or(wait), ..moves };
-                    }
-                },
-                Some(Step::Unsupported(step)) => {
-                    let wait = Wait {
-                        reason: WaitReason::Unsupported,
-                        object: format!("step {} of {}", self.index + 1, self.len()),
-                        seen: format!("{step} is not carried out by this build"),
-                        wanted: "a build that does, another step, or skipping it by promote".into(),
-                    };
-                    return Moves { wait: moves.wait.clone().or(Some(wait)), ..moves };
-                }
-                Some(_) => return moves,
-            }
-        }
-        moves::plan_moves(&self.state(), &self.intent(), self.now)
-    }
-
-    fn explain_halt(&self, moves: Moves) -> Moves {
-        let wait = if let Some(problem) = self.problem {
-            Some(Wait {
-                reason: WaitReason::Invalid,
-                object: format!("rollout {}/{}", self.rollout.namespace, self.rollout.name),
-                seen: problem.message.clone(),
-                wanted: "a valid reference".into(),
-            })
-        } else if self.spec.is_paused && !self.is_promoted() && !self.status.abort {
-            Some(manual_pause())
-        } else {
-            None
-        };
-        Moves { wait: wait.or(moves.wait.clone()), ..moves }
-    }
-
-    /// Goes on, begins, or waits at a pause step. `None`: the step is done.
-    fn pause(&mut self, duration: Option<SignedDuration>, moves: &Moves) -> Option<Option<Wait>> {
-        let since = self.status.pause_conditions.iter().find(|pause| pause.reason == PAUSE_STEP);
-        let step = PauseStep {
+    /// What a pause for `reason` looks like now.
+    pub fn pause_step(&self, reason: PauseReason, duration: Option<SignedDuration>) -> PauseStep {
+        let since = self.status.pause_conditions.iter().find(|pause| pause.reason == reason);
+        PauseStep {
             duration,
             paused_since: since.map(|pause| pause.start_time.timestamp()),
             controller_pause: self.status.controller_pause,
-        };
-        match decide_pause(&step, self.now) {
-            PauseDecision::Complete => None,
-            PauseDecision::Begin if !moves.arrived => Some(None),
-            PauseDecision::Begin => {
-                let start_time = Time::new(self.now);
-                self.status.pause_conditions.push(PauseCondition { reason: PAUSE_STEP, start_time });
-                self.status.controller_pause = true;
-                self.plan
-                    .events
-                    .push(Event::normal("RolloutPaused", format!("Rollout is paused ({PAUSE_STEP})")));
-                let step = PauseStep { paused_since: Some(start_time.timestamp()), ..step };
-                Some(Some(self.pause_wait(decide_pause(&step, self.now))))
-            }
-            PauseDecision::Wait(at) => Some(Some(self.pause_wait(PauseDecision::Wait(at)))),
         }
     }
 
-    fn pause_wait(&mut self, decision: PauseDecision) -> Wait {
+    /// Begins a pause, and says what ends it.
+    pub fn begin_pause(
+        &mut self,
+        reason: PauseReason,
+        duration: Option<SignedDuration>,
+        object: &str,
+    ) -> Wait {
+        let start_time = Time::new(self.now);
+        self.status.pause_conditions.push(PauseCondition { reason, start_time });
+        self.status.controller_pause = true;
+        let message = format!("Rollout is paused ({reason})");
+        self.plan.events.push(Event::normal("RolloutPaused", message));
+        let decision = decide_pause(&self.pause_step(reason, duration), self.now);
+        self.pause_wait(decision, object)
+    }
+
+    /// What ends a pause that `decide_pause` says to wait for.
+    pub fn pause_wait(&mut self, decision: PauseDecision, object: &str) -> Wait {
         let until = match decision {
             PauseDecision::Wait(at) => at,
             // A pause of no length: the next look goes on.
@@ -437,7 +414,7 @@ impl<'a> Pass<'a> {
         self.recheck(until);
         Wait {
             reason: WaitReason::Pause,
-            object: format!("step {} of {}", self.index + 1, self.len()),
+            object: object.into(),
             seen: "paused".into(),
             wanted: match until {
                 Some(at) => format!("{} to pass, or promote", Time::new(at)),
@@ -446,36 +423,42 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn recheck(&mut self, at: Option<Timestamp>) {
-        self.plan.recheck_at = [self.plan.recheck_at, at].into_iter().flatten().min();
-    }
-
-    fn step_done(&mut self) {
-        let step = self.canary.steps[self.index].describe();
-        let message = format!("Rollout step {}/{} completed ({step})", self.index + 1, self.len());
-        self.plan.events.push(Event::normal("RolloutStepCompleted", message));
+    /// Ends whatever pause there is.
+    pub fn end_pause(&mut self) {
         if !self.status.pause_conditions.is_empty() {
             self.plan.events.push(Event::normal("RolloutResumed", "Rollout is resumed"));
         }
         self.clear_pause();
-        self.index += 1;
-        self.has_progress = true;
     }
 
-    fn promote(&mut self, reason: &str) {
-        let is_fast = self.status.promote_full;
+    /// Why a version is promoted now, in the words of the event; `completed` unless something shorter led
+    /// there.
+    pub fn promotion_reason(&self, completed: &str) -> String {
+        match () {
+            () if self.is_fast_rollback => "Rollback within window".into(),
+            () if self.status.promote_full => "Full promotion requested".into(),
+            () => completed.into(),
+        }
+    }
+
+    /// Makes the new version the stable one.
+    pub fn promote(&mut self, reason: &str) {
+        let how = match (self.is_fast_rollback, self.status.promote_full) {
+            (true, _) => CompletionStatus::FastRolledBack,
+            (false, true) => CompletionStatus::FastPromoted,
+            (false, false) => CompletionStatus::Promoted,
+        };
         self.status.stable_rs.clone_from(&self.hash);
         self.stable = Some(self.new);
         self.status.promote_full = false;
         self.status.abort = false;
         self.status.aborted_at = None;
+        self.status.blue_green.scale_up_preview_check_point = false;
         self.clear_pause();
-        self.index = self.len();
+        self.index = self.len;
+        self.is_fast_rollback = false;
         self.has_progress = true;
-        status::complete_duration(
-            &mut self.status,
-            if is_fast { CompletionStatus::FastPromoted } else { CompletionStatus::Promoted },
-        );
+        status::complete_duration(&mut self.status, how);
         self.completed(reason);
     }
 
@@ -485,90 +468,28 @@ impl<'a> Pass<'a> {
         self.plan.events.push(Event::normal("RolloutCompleted", message));
     }
 
-    /// The weight at a position: the nearest `setWeight` at or before it.
-    fn weight_at(&self, index: usize) -> i64 {
-        let steps = self.canary.steps.iter().take(index + 1).rev();
-        steps
-            .filter_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None })
-            .next()
-            .unwrap_or(0)
-    }
-
-    fn canary_size(&self) -> Option<i64> {
-        let routing = self.canary.routing.as_ref()?;
-        let steps = self.canary.steps.iter().take(self.index + 1).rev();
-        let scale = steps
-            .filter_map(|s| if let Step::SetCanaryScale(scale) = s { Some(*scale) } else { None })
-            .next()?;
-        match scale {
-            CanaryScale::Replicas(replicas) => Some(if self.replicas == 0 { 0 } else { replicas }),
-            CanaryScale::Weight(weight) => {
-                Some(crate::replicas::need(weight, self.replicas, routing.max_weight))
-            }
-            CanaryScale::MatchTrafficWeight => None,
-        }
-    }
-
-    fn intent(&self) -> Intent {
-        let direction = if self.is_promoted() {
-            Direction::Rest
-        } else if self.status.abort {
-            Direction::Back
+    /// Explains why nothing goes on although a version is under way: a broken reference, a person's pause.
+    pub fn explain_halt(&self, moves: Moves) -> Moves {
+        let wait = if let Some(problem) = self.problem {
+            Some(Wait {
+                reason: WaitReason::Invalid,
+                object: format!("rollout {}/{}", self.rollout.namespace, self.rollout.name),
+                seen: problem.message.clone(),
+                wanted: "a valid reference".into(),
+            })
+        } else if self.spec.is_paused && self.direction() == Direction::Going {
+            Some(manual_pause())
         } else {
-            Direction::Going
+            None
         };
-        Intent {
-            direction,
-            is_halted: self.is_halted(),
-            promote_full: self.status.promote_full,
-            weight: self.weight_at(self.index),
-            at_end: self.index >= self.len(),
-            canary_size: self.canary_size(),
-            min_pods: self.canary.min_pods,
-            threshold: self.canary.threshold,
-            scale_down_delay: self.canary.scale_down_delay,
-            abort_scale_down_delay: self.canary.abort_scale_down_delay,
-        }
+        Moves { wait: wait.or(moves.wait.clone()), ..moves }
     }
 
-    fn state(&self) -> State {
-        let sets = (0..self.versions.len()).map(|version| self.planner_set(version)).collect();
-        let split = match &self.canary.routing {
-            None => Split::ByRatio,
-            Some(routing) => Split::ByRouter {
-                dynamic_stable: routing.dynamic_stable,
-                staged: routing.staged,
-                ping_pong: routing.ping_pong,
-            },
-        };
-        let hashes: Vec<&str> = (0..self.versions.len()).map(|version| self.hash_of(version)).collect();
-        let destination = |name: Option<&String>| destinations::read(self.world, name?, &hashes, self.now);
-        State {
-            corridor: self.canary.corridor(self.replicas),
-            max_weight: self.canary.routing.as_ref().map_or(100, |routing| routing.max_weight),
-            sets,
-            stable: self.stable,
-            new: Some(self.new),
-            split,
-            stable_destination: destination(self.canary.stable_service.as_ref()),
-            canary_destination: destination(self.canary.canary_service.as_ref()),
-            weight: match &self.canary.routing {
-                Some(_) => self.world.traffic.weight,
-                None => LiveWeight::default(),
-            },
-            is_asleep: self.is_asleep(),
-            grace_is_over: self.grace_is_over(),
-        }
-    }
-
-    fn hash_of(&self, version: usize) -> &str {
-        self.set(version).map_or(self.hash.as_str(), |set| set.hash.as_str())
-    }
-
-    fn planner_set(&self, version: usize) -> Set {
+    /// A version as the planner sees it.
+    pub fn planner_set(&self, version: usize) -> Set {
         let Some(set) = self.set(version) else {
-            let name = format!("{}-{}", self.rollout.name, self.hash);
             let deadline = moves::Deadline::None;
+            let name = self.new_name();
             return Set { name, size: 0, available: 0, ready: 0, existing: 0, deadline, trouble: None };
         };
         Set {
@@ -582,9 +503,14 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// All versions as the planner sees them.
+    pub fn planner_sets(&self) -> Vec<Set> {
+        (0..self.count()).map(|version| self.planner_set(version)).collect()
+    }
+
     /// Whether `replicas` is 0, or was and no stable pod has been available since: the record of that is
     /// the wait that was written meanwhile.
-    fn is_asleep(&self) -> bool {
+    pub fn is_asleep(&self) -> bool {
         let slept = conditions::get(&self.rollout.status, kind::WAITING)
             .is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
         let stable_is_up =
@@ -593,7 +519,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether the way back has stood still for the grace time.
-    fn grace_is_over(&self) -> bool {
+    pub fn grace_is_over(&self) -> bool {
         let Some(waiting) = conditions::get(&self.rollout.status, kind::WAITING) else { return false };
         waiting.reason == WaitReason::Carry.label()
             && waiting
@@ -601,30 +527,31 @@ impl<'a> Pass<'a> {
                 .is_some_and(|since| self.now.duration_since(since.timestamp()) >= self.world.settings.grace)
     }
 
-    /// Turns moves into writes on named objects.
-    fn carry_out(&mut self, moves: &Moves) {
-        let creates = matches!(self.versions[self.new], VersionRef::New);
+    /// Makes the ReplicaSet of the current template, or brings the one that is there up to date. Returns
+    /// whether the planner's moves may be carried out.
+    pub fn revise(&mut self, moves: &Moves) -> bool {
         let is_held = self.is_created_under_pause();
-        if creates {
-            if self.problem.is_some() {
-                return;
+        match self.set(self.new) {
+            None if self.problem.is_some() => return false,
+            None => {
+                let size = if self.spec.is_paused { 0 } else { planned_size(moves, self.new).unwrap_or(0) };
+                self.create(size);
             }
-            let size = if self.spec.is_paused { 0 } else { planned_size(moves, self.new).unwrap_or(0) };
-            self.create(size);
-        } else if let Some(set) = self.set(self.new) {
-            if let Some((annotations, min_ready)) =
-                identity::amendments(self.rollout, self.spec, set, self.revision)
-            {
-                let action = Action::AmendReplicaSet {
-                    name: set.name.clone(),
-                    resource_version: set.resource_version.clone(),
-                    annotations,
-                    min_ready_seconds: min_ready,
-                };
-                self.write(
-                    action,
-                    "the current ReplicaSet carries the Rollout's annotations and its revision",
-                );
+            Some(set) => {
+                if let Some((annotations, min_ready_seconds)) =
+                    identity::amendments(self.rollout, self.spec, set, self.revision)
+                {
+                    let action = Action::AmendReplicaSet {
+                        name: set.name.clone(),
+                        resource_version: set.resource_version.clone(),
+                        annotations,
+                        min_ready_seconds,
+                    };
+                    self.write(
+                        action,
+                        "the current ReplicaSet carries the Rollout's annotations and its revision",
+                    );
+                }
             }
         }
         if self.rollout.annotation(keys::REVISION) != Some(self.revision.to_string().as_str()) {
@@ -635,17 +562,7 @@ impl<'a> Pass<'a> {
                 format!("Rollout updated to revision {}", self.revision),
             ));
         }
-        if is_held {
-            return;
-        }
-        destinations::writes(
-            self.world,
-            self.canary,
-            &self.versions_by_name(),
-            moves,
-            self.replicas,
-            &mut self.plan,
-        );
+        !is_held
     }
 
     /// A Rollout that was created paused keeps its first version at 0 until it is resumed; one that was
@@ -656,8 +573,9 @@ impl<'a> Pass<'a> {
         self.spec.is_paused && self.is_promoted() && set.size == 0 && sized_for == Some(self.replicas)
     }
 
-    fn versions_by_name(&self) -> Vec<(Option<&'a ReplicaSet>, String, i64)> {
-        (0..self.versions.len())
+    /// The objects that moves are written to.
+    pub fn versions_by_name(&self) -> Vec<(Option<&'a ReplicaSet>, String, i64)> {
+        (0..self.count())
             .map(|version| {
                 let set = self.set(version);
                 let revision =
@@ -700,7 +618,8 @@ impl<'a> Pass<'a> {
         conditions::set_high_water(&mut self.status, None, self.now);
     }
 
-    fn history(&mut self) {
+    /// Deletes old ReplicaSets beyond the history limit.
+    pub fn history(&mut self) {
         let limit = self.spec.revision_history_limit;
         let in_use = [self.hash.as_str(), self.status.stable_rs.as_str()];
         let surplus: Vec<_> = identity::surplus(&self.world.replica_sets, &in_use, limit)
@@ -716,43 +635,8 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn finish(mut self, moves: &Moves) -> Plan {
-        self.recheck(moves.recheck_at);
-        let len = self.len();
-        self.status.current_step_index = (len > 0).then(|| i32::try_from(self.index).unwrap_or(i32::MAX));
-        let wait = self.wait(moves);
-        let new = self.set(self.new);
-        let facts = Facts {
-            rollout: self.rollout,
-            spec: self.spec,
-            replicas: self.replicas,
-            sets: &self.world.replica_sets,
-            new,
-            new_name: format!("{}-{}", self.rollout.name, self.hash),
-            revision: self.revision,
-            is_routed: self.canary.routing.is_some(),
-            has_progress: self.has_progress,
-            abort_message: self.abort_message(),
-            position: if !self.is_promoted() && !self.status.abort && self.index < len {
-                format!("step {}/{len}", self.index + 1)
-            } else {
-                String::new()
-            },
-            is_at_endless_pause: matches!(self.canary.steps.get(self.index), Some(Step::Pause(None))),
-            wait: wait.as_ref(),
-            problem: self.problem,
-        };
-        let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);
-        self.recheck(recheck);
-        self.plan.status_changed = self.status != self.rollout.status;
-        let is_at_goal = status::is_at_goal(&self.status, self.replicas);
-        self.plan.is_unexplained = wait.is_none() && self.plan.is_empty() && !is_at_goal;
-        self.plan.wait = wait;
-        self.plan.status = self.status;
-        self.plan
-    }
-
-    fn wait(&self, moves: &Moves) -> Option<Wait> {
+    /// What is awaited, of all that a strategy and its moves say.
+    pub fn wait(&self, moves: &Moves) -> Option<Wait> {
         if let Some((object, error)) = &self.world.traffic.trouble {
             return Some(Wait {
                 reason: WaitReason::Router,
@@ -779,9 +663,44 @@ impl<'a> Pass<'a> {
         }
         None
     }
+
+    /// Puts the status together and hands the plan over.
+    pub fn finish(mut self, findings: Findings) -> Plan {
+        let len = self.len;
+        self.status.current_step_index = (len > 0).then(|| i32::try_from(self.index).unwrap_or(i32::MAX));
+        let facts = Facts {
+            rollout: self.rollout,
+            spec: self.spec,
+            replicas: self.replicas,
+            sets: &self.world.replica_sets,
+            new: self.set(self.new),
+            new_name: self.new_name(),
+            revision: self.revision,
+            is_routed: findings.is_routed,
+            has_progress: self.has_progress,
+            abort_message: self.abort_message(),
+            position: if self.direction() == Direction::Going && self.index < len {
+                format!("step {}/{len}", self.index + 1)
+            } else {
+                String::new()
+            },
+            is_at_endless_pause: findings.is_at_endless_pause,
+            active: findings.active,
+            wait: findings.wait.as_ref(),
+            problem: self.problem,
+        };
+        let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);
+        let is_at_goal = status::is_at_goal(&self.status, &facts);
+        self.recheck(recheck);
+        self.plan.status_changed = self.status != self.rollout.status;
+        self.plan.is_unexplained = findings.wait.is_none() && self.plan.is_empty() && !is_at_goal;
+        self.plan.wait = findings.wait;
+        self.plan.status = self.status;
+        self.plan
+    }
 }
 
-fn manual_pause() -> Wait {
+pub(crate) fn manual_pause() -> Wait {
     Wait {
         reason: WaitReason::Pause,
         object: "spec.paused".into(),

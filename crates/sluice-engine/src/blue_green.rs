@@ -1,0 +1,224 @@
+//! Blue-green: when the new version may take over, and when it is the stable one.
+//!
+//! Decides what has to happen before the switch (pods of the preview, a pause) and after it. Whether the
+//! switch, its undoing and the sizes on the way are safe is asked of [`moves::plan_blue_green`].
+
+use jiff::Timestamp;
+use sluice_api::rollout::PauseReason;
+
+use crate::destinations;
+use crate::moves::{self, BlueGreenIntent, BlueGreenState, Direction, MoveKind, Moves, Wait};
+use crate::pass::{Findings, Pass};
+use crate::pause::{PauseDecision, decide_pause};
+use crate::plan::Plan;
+use crate::status::Active;
+use crate::world::{BlueGreen, InvalidSpec, Spec, World};
+
+/// The pause before the switch.
+const PAUSE: PauseReason = PauseReason::BlueGreenPause;
+
+/// Decides about a Rollout with a valid blue-green strategy. `problem` is what is wrong with the objects
+/// that the spec refers to: it stops the update from going on, but not scaling and not an abort.
+pub fn decide(
+    world: &World,
+    spec: &Spec,
+    strategy: &BlueGreen,
+    problem: Option<&InvalidSpec>,
+    now: Timestamp,
+) -> Plan {
+    let pass = Pass::new(world, spec, problem, (0, ""), now);
+    Machine { pass, strategy }.decide()
+}
+
+struct Machine<'a> {
+    pass: Pass<'a>,
+    strategy: &'a BlueGreen,
+}
+
+/// How far the new version may go now.
+#[derive(Clone, Copy, Default)]
+struct Gates {
+    may_switch: bool,
+    may_promote: bool,
+}
+
+impl Machine<'_> {
+    fn decide(mut self) -> Plan {
+        self.remember_fast_rollback();
+        if self.pass.direction() == Direction::Going
+            && self.pass.misses_deadline()
+            && self.pass.rollout.status.pause_conditions.is_empty()
+        {
+            let wait = self.moves(Gates::default()).wait;
+            self.pass.abort_for_deadline(wait);
+        }
+        let moves = self.advance();
+        let is_carried_out = self.pass.cause.is_none() && self.carry_out(&moves);
+        if self.pass.cause.is_none() {
+            self.pass.history();
+        }
+        self.pass.recheck(moves.recheck_at);
+        let findings = Findings {
+            wait: self.pass.wait(&moves),
+            is_routed: true,
+            is_at_endless_pause: !self.strategy.auto_promotion,
+            active: Some(self.active(&moves, is_carried_out)),
+        };
+        self.pass.finish(findings)
+    }
+
+    /// Going back to a version that still waits out its delay needs neither pause nor analysis. The delay
+    /// ends with the way back, so the decision is put on record at once.
+    fn remember_fast_rollback(&mut self) {
+        let is_waiting = |set| {
+            matches!(destinations::scale_down_deadline(set, self.pass.now), moves::Deadline::Running(_))
+        };
+        if self.pass.is_new_template()
+            && self.pass.direction() == Direction::Going
+            && self.pass.set(self.pass.new).is_some_and(is_waiting)
+        {
+            self.pass.status.promote_full = true;
+        }
+    }
+
+    /// Opens the gates that are done, and returns what the planner says then.
+    fn advance(&mut self) -> Moves {
+        if self.pass.direction() != Direction::Going || self.pass.is_halted() {
+            let moves = self.moves(Gates::default());
+            return self.pass.explain_halt(moves);
+        }
+        if self.is_switched() {
+            self.pass.end_pause();
+        }
+        let (may_switch, wait) = self.before_switch();
+        let moves = self.moves(Gates { may_switch, may_promote: may_switch });
+        if moves.may_promote {
+            let reason = self.pass.promotion_reason("Completed blue-green update");
+            self.pass.promote(&reason);
+            // What follows from being promoted waits for the status that says so.
+            let mut moves = self.moves(Gates::default());
+            moves.writes.clear();
+            return moves;
+        }
+        if moves.writes.iter().any(|write| matches!(write.kind(), MoveKind::SelectStable(_))) {
+            self.pass.has_progress = true;
+        }
+        Moves { wait: moves.wait.clone().or(wait), ..moves }
+    }
+
+    /// The active Service leads to the new version already.
+    fn is_switched(&self) -> bool {
+        let active = self.pass.world.services.get(&self.strategy.active_service);
+        active.is_some_and(|service| service.selected_hash.as_ref() == Some(&self.pass.hash))
+    }
+
+    fn is_fast(&self) -> bool {
+        self.pass.status.promote_full || self.pass.is_fast_rollback || self.is_switched()
+    }
+
+    /// Whether nothing holds the switch back any more, and what does if something is.
+    fn before_switch(&mut self) -> (bool, Option<Wait>) {
+        let duration = self.strategy.auto_promotion_after;
+        let is_passed = self.pass.status.blue_green.scale_up_preview_check_point;
+        let needs_no_pause = self.strategy.auto_promotion && duration.is_none();
+        if self.is_fast() || is_passed || needs_no_pause {
+            self.pass.end_pause();
+            return (true, None);
+        }
+        let duration = duration.filter(|_| self.strategy.auto_promotion);
+        let object = format!("Service {}", self.strategy.active_service);
+        match decide_pause(&self.pass.pause_step(PAUSE, duration), self.pass.now) {
+            PauseDecision::Begin if self.preview_is_ready() => {
+                (false, Some(self.pass.begin_pause(PAUSE, duration, &object)))
+            }
+            PauseDecision::Begin => (false, None),
+            decision @ PauseDecision::Wait(_) => (false, Some(self.pass.pause_wait(decision, &object))),
+            PauseDecision::Complete => {
+                // Kept until the switch: pods that are lost meanwhile must not bring the pause back.
+                self.pass.end_pause();
+                self.pass.status.controller_pause = true;
+                self.pass.status.blue_green.scale_up_preview_check_point =
+                    self.strategy.preview_replicas.is_some();
+                (true, None)
+            }
+        }
+    }
+
+    fn preview_is_ready(&self) -> bool {
+        let wanted = self.preview_size();
+        self.pass.set(self.pass.new).is_some_and(|set| set.size >= wanted && set.available >= wanted)
+            && self.pass.replicas > 0
+    }
+
+    fn preview_size(&self) -> i64 {
+        let replicas = self.pass.replicas;
+        match self.strategy.preview_replicas {
+            Some(preview) if !self.is_fast() => preview.min(replicas),
+            _ => replicas,
+        }
+    }
+
+    fn moves(&self, gates: Gates) -> Moves {
+        let pass = &self.pass;
+        let hashes = pass.hashes();
+        let destination = |name: &String| destinations::read(pass.world, name, &hashes, pass.now);
+        let state = BlueGreenState {
+            corridor: self.strategy.corridor(pass.replicas),
+            sets: pass.planner_sets(),
+            stable: pass.stable,
+            new: pass.new,
+            active: destination(&self.strategy.active_service),
+            preview: self.strategy.preview_service.as_ref().and_then(destination),
+            is_asleep: pass.is_asleep(),
+        };
+        let intent = BlueGreenIntent {
+            direction: pass.direction(),
+            is_halted: pass.is_halted(),
+            may_switch: gates.may_switch,
+            may_promote: gates.may_promote,
+            preview_size: self.preview_size(),
+            scale_down_delay: self.strategy.scale_down_delay,
+            delayed_revisions: self.strategy.delayed_revisions,
+            abort_scale_down_delay: self.strategy.abort_scale_down_delay,
+        };
+        moves::plan_blue_green(&state, &intent, pass.now)
+    }
+
+    /// Turns moves into writes on named objects. Returns whether that was done.
+    fn carry_out(&mut self, moves: &Moves) -> bool {
+        if !self.pass.revise(moves) {
+            return false;
+        }
+        let versions = self.pass.versions_by_name();
+        let services = destinations::Services {
+            stable: Some(&self.strategy.active_service),
+            canary: self.strategy.preview_service.as_ref(),
+        };
+        let replicas = self.pass.replicas;
+        destinations::writes(self.pass.world, services, &versions, moves, replicas, &mut self.pass.plan);
+        true
+    }
+
+    /// What the Services select once the writes of this look are done.
+    fn active(&self, moves: &Moves, is_carried_out: bool) -> Active {
+        let selected = |name: &String| {
+            let service = self.pass.world.services.get(name);
+            service.and_then(|service| service.selected_hash.clone()).unwrap_or_default()
+        };
+        let mut active = Active {
+            active: selected(&self.strategy.active_service),
+            preview: self.strategy.preview_service.as_ref().map(selected),
+            awaits_analysis: false,
+        };
+        for write in moves.writes.iter().filter(|_| is_carried_out) {
+            match write.kind() {
+                MoveKind::SelectStable(version) => self.pass.hash_of(*version).clone_into(&mut active.active),
+                MoveKind::SelectCanary(version) if active.preview.is_some() => {
+                    active.preview = Some(self.pass.hash_of(*version).to_owned());
+                }
+                _ => {}
+            }
+        }
+        active
+    }
+}

@@ -1,0 +1,376 @@
+//! Moves of a blue-green update: one selector is the whole switch.
+//!
+//! The version that the active Service selects has all the traffic, so it keeps its pods at full size
+//! until another one carries everything. On the way forward the new version needs every pod and open
+//! gates; on the way back stable needs what must not be missing, or more than the other has left. The
+//! preview Service leads to the new version from the beginning: nobody's traffic depends on it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::wait::{
+    LATE, wait_asleep, wait_for_deadline, wait_for_floor, wait_for_pods, wait_for_service,
+    wait_for_termination, wait_halted,
+};
+use super::{Deadline, Destination, Direction, MoveKind, Moves, Set, Version, Wait, WaitReason, Wanted};
+use crate::replicas::Corridor;
+
+/// What the planner looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BlueGreenState {
+    /// Wanted replicas and how many of them may be missing.
+    pub corridor: Corridor,
+    /// Every version that exists, in order of revision.
+    pub sets: Vec<Set>,
+    /// The stable version, if it exists.
+    pub stable: Option<Version>,
+    /// The version of the current template.
+    pub new: Version,
+    /// The active Service, if it exists.
+    pub active: Option<Destination>,
+    /// The preview Service, if the spec names one and it exists.
+    pub preview: Option<Destination>,
+    /// `replicas` was 0 and no stable pod has been available since.
+    pub is_asleep: bool,
+}
+
+/// Where a blue-green update wants to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlueGreenIntent {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The switch and the promotion stand still.
+    pub is_halted: bool,
+    /// Everything that comes before the switch is done: pause, analysis.
+    pub may_switch: bool,
+    /// Everything that comes after the switch is done.
+    pub may_promote: bool,
+    /// The size of the new version until it may be switched to.
+    pub preview_size: i64,
+    /// How long an old version keeps its pods after it lost the traffic.
+    pub scale_down_delay: SignedDuration,
+    /// How many old versions may wait like that.
+    pub delayed_revisions: i64,
+    /// The same as the delay for an aborted version; `None`: its pods stay.
+    pub abort_scale_down_delay: Option<SignedDuration>,
+}
+
+/// Decides which writes to sizes and selectors are safe now on the way to `intent`.
+pub fn plan_blue_green(state: &BlueGreenState, intent: &BlueGreenIntent, now: Timestamp) -> Moves {
+    let is_going = intent.direction == Direction::Going;
+    let pass = Pass {
+        state,
+        intent,
+        now,
+        replicas: state.corridor.replicas,
+        is_going,
+        is_asleep: state.is_asleep || state.corridor.replicas == 0,
+        active: state.active.clone(),
+        moves: Moves::default(),
+    };
+    pass.plan()
+}
+
+struct Pass<'a> {
+    state: &'a BlueGreenState,
+    intent: &'a BlueGreenIntent,
+    now: Timestamp,
+    replicas: i64,
+    is_going: bool,
+    is_asleep: bool,
+    /// The active Service, with the write of this pass applied.
+    active: Option<Destination>,
+    moves: Moves,
+}
+
+impl<'a> Pass<'a> {
+    fn set(&self, version: Version) -> &'a Set {
+        &self.state.sets[version]
+    }
+
+    fn plan(mut self) -> Moves {
+        let switch = self.switch();
+        if let (Some(target), Some(active)) = (switch, &mut self.active) {
+            active.selected = Some(target);
+            if !active.live.contains(&target) {
+                active.live.push(target);
+                active.live.sort_unstable();
+            }
+        }
+        self.grow();
+        self.preview();
+        if let Some(target) = switch {
+            let reason = match () {
+                () if Some(target) == self.state.stable => "active traffic belongs to the stable version",
+                () => "every pod of the new version is available and nothing holds the switch back",
+            };
+            self.moves.push(MoveKind::SelectStable(target), reason);
+        }
+        self.shrink();
+        self.position(switch);
+        if !self.moves.is_empty() || self.moves.may_promote {
+            self.moves.wait = None;
+        } else if let Some(wait) = self.explain() {
+            self.moves.wait = Some(wait);
+        } else if self.moves.wait.is_none() {
+            self.moves.wait = self.explain_stillness();
+        }
+        self.moves.recheck(self.state.active.as_ref().and_then(|active| active.settles_at));
+        self.moves
+    }
+
+    /// The version that the active Service is to lead to.
+    fn wanted_active(&self) -> Option<Version> {
+        let active = self.state.active.as_ref()?;
+        let new = self.state.new;
+        let is_complete = self.set(new).size >= self.replicas && self.set(new).stay() >= self.replicas;
+        let Some(stable) = self.state.stable else {
+            // Nothing to go back to: the new version takes over once it can serve.
+            let serves = active.selected.is_some_and(|version| self.set(version).ready > 0);
+            let is_better = !serves && self.set(new).stay() > 0 && active.is_managed;
+            let may_go = self.is_going && !self.intent.is_halted && (is_complete || is_better);
+            return if may_go { Some(new) } else { active.selected };
+        };
+        if !self.is_going {
+            return Some(stable);
+        }
+        let may_switch = self.intent.may_switch && !self.intent.is_halted && !self.is_asleep;
+        match active.selected {
+            Some(selected) if selected == new => {
+                // It died after the switch; better the old version than nobody.
+                Some(if self.set(new).ready == 0 { stable } else { new })
+            }
+            _ if may_switch && is_complete => Some(new),
+            // Somebody took the selector away, or a version died that nothing leads to any more.
+            None => Some(stable),
+            Some(selected) if self.set(selected).ready == 0 && self.set(stable).stay() > 0 => Some(stable),
+            selected => selected,
+        }
+    }
+
+    /// The version to switch to now, if that is safe.
+    fn switch(&self) -> Option<Version> {
+        let active = self.state.active.as_ref()?;
+        let target = self.wanted_active().filter(|target| active.selected != Some(*target))?;
+        let stay = self.set(target).stay();
+        let nobody_serves = self.replicas == 0 && self.state.sets.iter().all(|set| set.existing == 0);
+        if nobody_serves {
+            return Some(target);
+        }
+        let is_narrowed_first = active.selected.is_none() && !active.is_managed;
+        let enough = if is_narrowed_first {
+            // Until now it led to everything that carries its labels.
+            self.set(target).size.max(self.replicas).max(1)
+        } else {
+            self.state.corridor.floor().max(1)
+        };
+        let ready_now = match active.selected {
+            Some(selected) => self.set(selected).ready,
+            None => i64::MAX,
+        };
+        let may_go = self.replicas > 0 && stay >= enough || stay > ready_now;
+        may_go.then_some(target)
+    }
+
+    /// The preview Service leads to the new version, whether or not it has pods.
+    fn preview(&mut self) {
+        let Some(preview) = &self.state.preview else { return };
+        if preview.selected != Some(self.state.new) && !self.intent.is_halted {
+            self.moves.push(MoveKind::SelectCanary(self.state.new), "the preview leads to the new version");
+        }
+    }
+
+    /// Some caller of the active Service may reach this version.
+    fn is_serving(&self, version: Version) -> bool {
+        let Some(active) = &self.active else { return true };
+        match active.selected {
+            Some(selected) => selected == version || active.may_use(version),
+            // It leads to every version: what has pods now keeps them.
+            None => self.set(version).size > 0,
+        }
+    }
+
+    /// Whether a version is to stay, by its part or because the active Service names it. A deadline follows
+    /// the selector, not the data plane.
+    fn is_member(&self, version: Version) -> bool {
+        Some(version) == self.state.stable
+            || version == self.state.new && (self.is_going || self.state.stable.is_none())
+            || self.active.as_ref().is_some_and(|active| active.selected == Some(version))
+    }
+
+    fn wanted(&self, version: Version) -> i64 {
+        let is_new = version == self.state.new && self.is_going;
+        match () {
+            () if Some(version) == self.state.stable => self.replicas,
+            () if self.is_serving(version) && self.active.as_ref().is_some_and(|a| a.selected.is_some()) => {
+                self.replicas
+            }
+            () if is_new && self.is_asleep && self.state.stable.is_some() => 0,
+            () if is_new && (self.intent.may_switch || self.state.stable.is_none()) => self.replicas,
+            () if is_new => self.intent.preview_size.min(self.replicas),
+            () => 0,
+        }
+    }
+
+    fn grow(&mut self) {
+        let new = self.state.new;
+        let stable = self.state.stable.unwrap_or(new);
+        self.moves.wanted = Wanted { stable: self.wanted(stable), new: self.wanted(new) };
+        for version in 0..self.state.sets.len() {
+            let set = self.set(version);
+            if self.is_member(version) && set.deadline != Deadline::None {
+                self.moves.push(MoveKind::ClearDeadline(version), "this version serves again");
+            }
+            // After an abort nothing but stable grows.
+            let may_grow = Some(version) == self.state.stable
+                || self.intent.direction != Direction::Back
+                    && (self.is_member(version) || self.is_serving(version));
+            let to = self.wanted(version);
+            if may_grow && to > set.size {
+                let reason = match () {
+                    () if Some(version) == self.state.stable => "stable runs at full size",
+                    () if version == new => "the new version gets its pods before anybody is sent there",
+                    () => "active traffic depends on it",
+                };
+                self.moves.push(MoveKind::Scale { version, from: set.size, to }, reason);
+            }
+        }
+    }
+
+    fn shrink(&mut self) {
+        let total: i64 = self.state.sets.iter().map(Set::stay).sum();
+        let mut spare = (total - self.state.corridor.floor()).max(0);
+        let mut delayed = 0;
+        // The newest first: they have the first claim to wait.
+        for version in (0..self.state.sets.len()).rev() {
+            let set = self.set(version);
+            if set.size == 0 {
+                continue;
+            }
+            let to = if self.is_member(version) {
+                self.member_size(version)
+            } else {
+                self.leaving_size(version, &mut delayed)
+            };
+            if to >= set.size {
+                continue;
+            }
+            let lost = (set.stay() - to).max(0);
+            let is_guarded = self.intent.direction == Direction::Rest && self.replicas > 0;
+            if is_guarded && lost > spare {
+                self.moves.wait.get_or_insert_with(|| wait_for_floor(set, total, self.state.corridor));
+                continue;
+            }
+            spare -= lost.min(spare);
+            let reason = if self.is_member(version) {
+                "fewer replicas are wanted"
+            } else {
+                "no traffic needs it any more"
+            };
+            self.moves.push(MoveKind::Scale { version, from: set.size, to }, reason);
+        }
+    }
+
+    fn member_size(&self, version: Version) -> i64 {
+        let wanted = self.wanted(version);
+        if self.is_serving(version) && self.replicas > 0 {
+            wanted.max(self.set(version).size.min(self.replicas))
+        } else {
+            wanted
+        }
+    }
+
+    /// The size of a version that leaves: it waits out its deadline, and goes.
+    fn leaving_size(&mut self, version: Version, delayed: &mut i64) -> i64 {
+        let set = self.set(version);
+        let kept = set.size.min(self.replicas);
+        if self.replicas == 0 {
+            return 0;
+        }
+        let is_aborted = self.intent.direction == Direction::Back && version == self.state.new;
+        let delay =
+            if is_aborted { self.intent.abort_scale_down_delay } else { Some(self.intent.scale_down_delay) };
+        let mut passed = set.deadline == Deadline::Passed;
+        match (set.deadline, delay) {
+            (Deadline::None, None) => return kept, // a person wants these pods to stay
+            (Deadline::None, Some(delay)) if delay.is_zero() => passed = true,
+            (Deadline::None, Some(_)) if !is_aborted && *delayed >= self.intent.delayed_revisions => {
+                passed = true
+            }
+            (Deadline::None, Some(delay)) => {
+                *delayed += i64::from(!is_aborted);
+                let at = self.now.checked_add(delay).unwrap_or(Timestamp::MAX);
+                self.moves.push(MoveKind::SetDeadline(version, at), "the active Service leads elsewhere");
+                self.moves.recheck(Some(at));
+            }
+            (Deadline::Running(at), _) => {
+                *delayed += i64::from(!is_aborted);
+                if !is_aborted && *delayed > self.intent.delayed_revisions {
+                    passed = true;
+                } else {
+                    self.moves.recheck(Some(at));
+                    self.moves.wait.get_or_insert_with(|| wait_for_deadline(set, at));
+                }
+            }
+            (Deadline::Passed, _) => {}
+        }
+        if passed && !self.is_serving(version) { 0 } else { kept }
+    }
+
+    fn position(&mut self, switch: Option<Version>) {
+        let stable_stays = self.state.stable.is_some_and(|stable| self.set(stable).stay() > 0);
+        self.moves.is_awake = self.state.is_asleep && self.replicas > 0 && stable_stays;
+        if !self.is_going || self.is_asleep && self.state.stable.is_some() || self.intent.is_halted {
+            return;
+        }
+        let new = self.set(self.state.new);
+        self.moves.arrived = new.size >= self.moves.wanted.new && new.stay() >= self.moves.wanted.new;
+        let is_switched = self.state.active.as_ref().is_some_and(|active| active.settled_on(self.state.new));
+        self.moves.may_promote = is_switched
+            && switch.is_none()
+            && self.intent.may_promote
+            && self.replicas > 0
+            && new.stay() >= self.replicas;
+    }
+
+    /// Names what is awaited when no write is safe and the goal is not reached.
+    fn explain(&self) -> Option<Wait> {
+        let new = self.set(self.state.new);
+        if let Some(active) = &self.state.active
+            && let Some(target) = self.wanted_active().filter(|target| active.selected != Some(*target))
+            && self.replicas > 0
+        {
+            let set = self.set(target);
+            let mut wait = wait_for_pods(set, self.state.corridor.floor().max(1));
+            wait.reason = WaitReason::Carry;
+            wait.wanted = format!("{} before Service {} leads there", wait.wanted, active.name);
+            return Some(wait);
+        }
+        if self.is_going && self.intent.is_halted && self.replicas > 0 {
+            return Some(wait_halted());
+        }
+        for version in [Some(self.state.new), self.state.stable].into_iter().flatten() {
+            let (set, wanted) = (self.set(version), self.wanted(version));
+            if set.stay() < wanted && (self.is_going || Some(version) == self.state.stable) {
+                return Some(wait_for_pods(set, wanted));
+            }
+        }
+        if let Some(active) = &self.state.active
+            && let Some(selected) = active.selected
+            && !active.is_settled()
+        {
+            return Some(wait_for_service(active, LATE, format!("only pods of {}", self.set(selected).name)));
+        }
+        if self.is_going && !self.is_asleep && new.stay() >= self.replicas && self.moves.arrived {
+            return None; // gates, which the strategy names
+        }
+        None
+    }
+
+    /// Names what is left once no pod is missing and no shrink is held back.
+    fn explain_stillness(&self) -> Option<Wait> {
+        if let Some(set) = self.state.sets.iter().find(|set| set.existing > set.size) {
+            return Some(wait_for_termination(set));
+        }
+        (self.is_going && self.is_asleep).then(wait_asleep)
+    }
+}
