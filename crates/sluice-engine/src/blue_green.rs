@@ -195,7 +195,15 @@ impl Machine<'_> {
             canary: self.strategy.preview_service.as_ref(),
         };
         let replicas = self.pass.replicas;
-        destinations::writes(self.pass.world, services, &versions, moves, replicas, &mut self.pass.plan);
+        destinations::writes(
+            self.pass.world,
+            services,
+            &versions,
+            moves,
+            replicas,
+            None,
+            &mut self.pass.plan,
+        );
         true
     }
 

@@ -4,13 +4,17 @@
 //! traffic are safe on the way there is asked of [`moves::plan_moves`]; this module cannot make one.
 
 use jiff::{SignedDuration, Timestamp};
+use sluice_api::canary::{PingPongSide, TrafficWeights, WeightDestination};
 use sluice_api::rollout::PauseReason;
 
 use crate::destinations;
-use crate::moves::{self, Intent, LiveWeight, Moves, Split, State, Wait, WaitReason};
+use crate::moves::{
+    self, Intent, LiveWeight, ManagedRoutes, MoveKind, Moves, Split, State, Wait, WaitReason,
+};
 use crate::pass::{Findings, Pass};
 use crate::pause::{PauseDecision, decide_pause};
 use crate::plan::{Event, Plan};
+use crate::traffic::{ManagedRoute, Routes, Subsets};
 use crate::world::{Canary, CanaryScale, InvalidSpec, Spec, Step, World};
 
 /// The pause reason of a canary's pause step.
@@ -26,15 +30,17 @@ pub fn decide(
     now: Timestamp,
 ) -> Plan {
     let pass = Pass::new(world, spec, problem, (canary.steps.len(), &canary.step_hash), now);
-    Machine { pass, canary }.decide()
+    Machine { pass, canary, has_promoted: false }.decide()
 }
 
 struct Machine<'a> {
     pass: Pass<'a>,
     canary: &'a Canary,
+    /// In this very look: what follows from it waits for the status that says so.
+    has_promoted: bool,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
     fn decide(mut self) -> Plan {
         if self.pass.direction() == moves::Direction::Going
             && self.pass.misses_deadline()
@@ -44,6 +50,7 @@ impl Machine<'_> {
             self.pass.abort_for_deadline(wait);
         }
         let moves = self.walk();
+        let moves = self.hold_back_routing(moves);
         // An abort of our own is on record, with its cause, before it is carried out: after a crash in
         // between nobody could tell any more what was missing.
         if self.pass.cause.is_none() {
@@ -65,7 +72,16 @@ impl Machine<'_> {
     }
 
     fn moves(&self) -> Moves {
-        moves::plan_moves(&self.state(), &self.intent(), self.pass.now)
+        let mut moves = moves::plan_moves(&self.state(), &self.intent(), self.pass.now);
+        // Nothing is reached while routers do not show all of what is wanted.
+        if self
+            .wanted_routes(&moves)
+            .is_some_and(|routes| Some(&routes) != self.pass.world.traffic.shown.as_ref())
+        {
+            moves.arrived = false;
+            moves.may_promote = false;
+        }
+        moves
     }
 
     fn is_pause_step(&self) -> bool {
@@ -86,14 +102,21 @@ impl Machine<'_> {
                     let completed = format!("Completed all {} canary steps", self.pass.len);
                     let reason = self.pass.promotion_reason(&completed);
                     self.pass.promote(&reason);
-                    // What follows from being promoted waits for the status that says so: a crash
-                    // in between would leave it half done for a version that is not stable yet.
+                    self.swap_roles();
+                    // A crash before the status says so would leave what follows half done for a version
+                    // that is not stable yet.
+                    self.has_promoted = true;
                     let mut moves = self.moves();
                     moves.writes.clear();
                     return moves;
                 }
                 None => return moves,
-                Some(Step::SetWeight(_) | Step::SetCanaryScale(_)) if moves.arrived => self.step_done(),
+                Some(
+                    Step::SetWeight(_)
+                    | Step::SetCanaryScale(_)
+                    | Step::SetHeaderRoute(_)
+                    | Step::SetMirrorRoute(_),
+                ) if moves.arrived => self.step_done(),
                 Some(Step::Pause(duration)) => match self.pause(*duration, &object, &moves) {
                     None => self.step_done(),
                     Some(wait) => {
@@ -152,6 +175,7 @@ impl Machine<'_> {
             .unwrap_or(0)
     }
 
+    /// The size that the nearest `setCanaryScale` asks for.
     fn canary_size(&self) -> Option<i64> {
         let routing = self.canary.routing.as_ref()?;
         let steps = self.canary.steps.iter().take(self.pass.index + 1).rev();
@@ -166,6 +190,28 @@ impl Machine<'_> {
         }
     }
 
+    /// Whether a step has given the size back to the weight, and no weight has come since: that alone takes
+    /// no pod away.
+    fn keeps_size(&self) -> bool {
+        let steps = self.canary.steps.iter().take(self.pass.index + 1).rev();
+        let latest = steps.clone().find(|step| matches!(step, Step::SetWeight(_) | Step::SetCanaryScale(_)));
+        latest == Some(&Step::SetCanaryScale(CanaryScale::MatchTrafficWeight))
+    }
+
+    /// The managed routes of all steps so far, the one with precedence first.
+    fn managed(&self) -> Vec<ManagedRoute> {
+        let Some(routing) = &self.canary.routing else { return Vec::new() };
+        if self.pass.direction() != moves::Direction::Going || self.pass.status.promote_full {
+            return Vec::new();
+        }
+        let at = |name: &String| {
+            let routes = self.canary.managed.iter().filter(|(index, _)| *index <= self.pass.index);
+            let latest = routes.map(|(_, route)| route).rfind(|route| route.name() == name)?;
+            (!latest.is_removal()).then(|| latest.clone())
+        };
+        routing.managed_names.iter().filter_map(at).collect()
+    }
+
     fn intent(&self) -> Intent {
         Intent {
             direction: self.pass.direction(),
@@ -174,6 +220,8 @@ impl Machine<'_> {
             weight: self.weight_at(self.pass.index),
             at_end: self.pass.index >= self.pass.len,
             canary_size: self.canary_size(),
+            keeps_size: self.keeps_size(),
+            managed: !self.managed().is_empty(),
             min_pods: self.canary.min_pods,
             threshold: self.canary.threshold,
             scale_down_delay: self.canary.scale_down_delay,
@@ -181,46 +229,183 @@ impl Machine<'_> {
         }
     }
 
+    /// The Services of both sides, in the parts that they play now.
+    fn services(&self) -> destinations::Services<'a> {
+        let canary = self.canary;
+        match &canary.ping_pong {
+            Some((ping, pong)) => match self.pass.status.canary.stable_ping_pong {
+                Some(PingPongSide::Ping) => destinations::Services { stable: Some(ping), canary: Some(pong) },
+                Some(PingPongSide::Pong) | None => {
+                    destinations::Services { stable: Some(pong), canary: Some(ping) }
+                }
+            },
+            None => destinations::Services {
+                stable: canary.stable_service.as_ref(),
+                canary: canary.canary_service.as_ref(),
+            },
+        }
+    }
+
+    /// With two Services that take turns, the canary's becomes stable's at a promotion.
+    fn swap_roles(&mut self) {
+        if self.canary.ping_pong.is_some() {
+            self.pass.status.canary.stable_ping_pong = Some(match self.pass.status.canary.stable_ping_pong {
+                Some(PingPongSide::Ping) => PingPongSide::Pong,
+                Some(PingPongSide::Pong) | None => PingPongSide::Ping,
+            });
+        }
+    }
+
     fn state(&self) -> State {
         let pass = &self.pass;
+        let traffic = &pass.world.traffic;
         let split = match &self.canary.routing {
             None => Split::ByRatio,
             Some(routing) => Split::ByRouter {
                 dynamic_stable: routing.dynamic_stable,
                 staged: routing.staged,
-                ping_pong: routing.ping_pong,
+                ping_pong: self.canary.ping_pong.is_some(),
             },
         };
         let hashes = pass.hashes();
-        let destination = |name: Option<&String>| destinations::read(pass.world, name?, &hashes, pass.now);
+        let services = self.services();
+        let side = |service: Option<&String>, of: fn(&Subsets) -> &Option<String>| {
+            let subset = traffic.subsets.as_ref().map(|(subsets, at)| (of(subsets).as_deref(), *at));
+            destinations::read_side(pass.world, service, subset, &hashes, pass.now)
+        };
+        let is_routed = self.canary.routing.is_some();
         State {
             corridor: self.canary.corridor(pass.replicas),
-            max_weight: self.canary.routing.as_ref().map_or(100, |routing| routing.max_weight),
+            max_weight: self.max_weight(),
             sets: pass.planner_sets(),
             stable: pass.stable,
             new: Some(pass.new),
             split,
-            stable_destination: destination(self.canary.stable_service.as_ref()),
-            canary_destination: destination(self.canary.canary_service.as_ref()),
-            weight: match &self.canary.routing {
-                Some(_) => pass.world.traffic.weight,
-                None => LiveWeight::default(),
-            },
+            stable_destination: side(services.stable, |subsets| &subsets.stable),
+            canary_destination: side(services.canary, |subsets| &subsets.canary),
+            weight: if is_routed { traffic.weight } else { LiveWeight::default() },
+            managed: if is_routed { traffic.managed } else { ManagedRoutes::default() },
+            needs_live_primary: is_routed && traffic.needs_live_primary,
             is_asleep: pass.is_asleep(),
             grace_is_over: pass.grace_is_over(),
         }
     }
 
+    fn max_weight(&self) -> i64 {
+        self.canary.routing.as_ref().map_or(100, |routing| routing.max_weight)
+    }
+
+    /// While a router is in trouble nothing is asked of it, and nothing is done that counts on an answer.
+    fn hold_back_routing(&self, mut moves: Moves) -> Moves {
+        if self.canary.routing.is_some() && self.pass.world.traffic.trouble.is_some() {
+            let is_growth = |kind: &MoveKind| match kind {
+                MoveKind::Scale { from, to, .. } => to > from,
+                MoveKind::ClearDeadline(_) => true,
+                _ => false,
+            };
+            let kept = moves.writes.iter().take_while(|write| is_growth(write.kind())).count();
+            moves.writes.truncate(kept);
+        }
+        moves
+    }
+
+    /// What is to be asked of routers now, if they do not show it already.
+    fn routes(&self, moves: &Moves) -> Option<Routes> {
+        let traffic = &self.pass.world.traffic;
+        let is_held = traffic.trouble.is_some() || self.pass.cause.is_some() || self.has_promoted;
+        self.wanted_routes(moves).filter(|routes| !is_held && traffic.shown.as_ref() != Some(routes))
+    }
+
+    /// What routers are to show once `moves` are carried out. `None`: nothing is wanted of them yet.
+    fn wanted_routes(&self, moves: &Moves) -> Option<Routes> {
+        self.canary.routing.as_ref()?;
+        let traffic = &self.pass.world.traffic;
+        let stable = self.pass.stable?;
+        let is_first = self.pass.is_promoted()
+            && traffic.shown.is_none()
+            && self.pass.set(stable).is_none_or(|set| set.available == 0);
+        if is_first {
+            return None;
+        }
+        let mut routes = Routes {
+            weight: traffic.weight.requested,
+            stable_hash: None,
+            canary_hash: None,
+            ping_pong: self.canary.ping_pong.as_ref().and_then(|_| {
+                let services = self.services();
+                Some((services.stable?.clone(), services.canary?.clone()))
+            }),
+            managed: if traffic.managed.requested { self.managed() } else { Vec::new() },
+        };
+        if let Some((subsets, _)) = &traffic.subsets {
+            routes.stable_hash.clone_from(&subsets.stable);
+            routes.canary_hash.clone_from(&subsets.canary);
+        }
+        let has_subsets = traffic.subsets.is_some();
+        for write in &moves.writes {
+            match write.kind() {
+                MoveKind::Weight(weight) => routes.weight = *weight,
+                MoveKind::Managed(wanted) => {
+                    routes.managed = if *wanted { self.managed() } else { Vec::new() };
+                }
+                MoveKind::SelectStable(version) if has_subsets => {
+                    routes.stable_hash = Some(self.pass.hash_of(*version).to_owned());
+                }
+                MoveKind::SelectCanary(version) if has_subsets => {
+                    routes.canary_hash = Some(self.pass.hash_of(*version).to_owned());
+                }
+                _ => {}
+            }
+        }
+        Some(routes)
+    }
+
     /// Turns moves into writes on named objects.
     fn carry_out(&mut self, moves: &Moves) {
+        let routes = self.routes(moves);
         if self.pass.revise(moves) {
+            let weight = routes.as_ref().map(|routes| routes.weight);
             let versions = self.pass.versions_by_name();
-            let services = destinations::Services {
-                stable: self.canary.stable_service.as_ref(),
-                canary: self.canary.canary_service.as_ref(),
-            };
-            let replicas = self.pass.replicas;
-            destinations::writes(self.pass.world, services, &versions, moves, replicas, &mut self.pass.plan);
+            let (services, replicas) = (self.services(), self.pass.replicas);
+            let (world, plan) = (self.pass.world, &mut self.pass.plan);
+            destinations::writes(world, services, &versions, moves, replicas, routes, plan);
+            self.record_weights(weight);
         }
+    }
+
+    /// Puts the weights into the status, where dashboards look for them.
+    fn record_weights(&mut self, asked: Option<i64>) {
+        let traffic = &self.pass.world.traffic;
+        if self.canary.routing.is_none() {
+            self.pass.status.canary.weights = None;
+            return;
+        }
+        let is_known = traffic.shown.is_some() || asked.is_some();
+        if traffic.trouble.is_some() || !is_known {
+            return;
+        }
+        let max = self.max_weight();
+        let is_swapped =
+            self.pass.status.canary.stable_ping_pong != self.pass.rollout.status.canary.stable_ping_pong;
+        let weight = asked.unwrap_or(traffic.weight.requested);
+        let weight = if is_swapped { max - weight } else { weight };
+        let side = |weight: i64, service: &Option<String>, hash: &str| WeightDestination {
+            weight: i32::try_from(weight).unwrap_or(i32::MAX),
+            service_name: service.clone().unwrap_or_default(),
+            pod_template_hash: hash.to_owned(),
+        };
+        let weights = TrafficWeights {
+            canary: side(weight, &self.canary.canary_service, &self.pass.hash),
+            stable: side(max - weight, &self.canary.stable_service, &self.pass.status.stable_rs),
+            additional: Vec::new(),
+            verified: traffic.verified.map(|verified| verified && asked.is_none()),
+        };
+        let old = self.pass.status.canary.weights.as_ref();
+        if old.is_none_or(|old| old.canary.weight != weights.canary.weight) {
+            let from = old.map_or_else(String::new, |old| format!(" from {}", old.canary.weight));
+            let message = format!("Traffic weight updated{from} to {}", weights.canary.weight);
+            self.pass.plan.events.push(Event::normal("TrafficWeightUpdated", message));
+        }
+        self.pass.status.canary.weights = Some(weights);
     }
 }

@@ -1,6 +1,6 @@
 //! Between objects and the planner: what Services say, and which object a move is written to.
 //!
-//! Reads Services into destinations, deadlines out of annotations, and turns the planner's moves into
+//! Reads Services and subsets into destinations, deadlines out of annotations, and turns the planner's moves into
 //! writes on named objects. Decides nothing about sizes or traffic itself.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use sluice_api::keys;
 
 use crate::moves::{self, Deadline, Destination, MoveKind, Moves};
 use crate::plan::{Action, Event, Plan, Write};
+use crate::traffic::Routes;
 use crate::world::{ReplicaSet, World};
 
 /// Reads a Service as a destination; `hashes` names the versions by index. `None`: no such Service.
@@ -37,6 +38,40 @@ pub fn read(world: &World, name: &str, hashes: &[&str], now: Timestamp) -> Optio
     })
 }
 
+/// Reads one side of a split: a Service, the subset of a router, or both. It leads to a version when all of
+/// its parts do.
+pub fn read_side(
+    world: &World,
+    service: Option<&String>,
+    subset: Option<(Option<&str>, Option<Timestamp>)>,
+    hashes: &[&str],
+    now: Timestamp,
+) -> Option<Destination> {
+    let service = service.and_then(|name| read(world, name, hashes, now));
+    let subset = subset.map(|(hash, settles_at)| {
+        let selected = hash.and_then(|hash| hashes.iter().position(|h| *h == hash));
+        let live = match (selected, settles_at) {
+            (Some(version), None) => vec![version],
+            _ => (0..hashes.len()).collect(),
+        };
+        Destination { name: "subset".into(), selected, live, settles_at, is_managed: hash.is_some() }
+    });
+    match (service, subset) {
+        (Some(service), Some(subset)) => Some(Destination {
+            selected: service.selected.filter(|_| service.selected == subset.selected),
+            live: if service.selected == subset.selected && service.live == subset.live {
+                service.live
+            } else {
+                (0..hashes.len()).collect()
+            },
+            settles_at: service.settles_at.max(subset.settles_at),
+            is_managed: service.is_managed && subset.is_managed,
+            name: service.name,
+        }),
+        (one, other) => one.or(other),
+    }
+}
+
 /// Reads the scale-down deadline of a ReplicaSet. An unreadable one counts as none, so that it is set
 /// anew from now where it is owed.
 pub fn scale_down_deadline(set: &ReplicaSet, now: Timestamp) -> Deadline {
@@ -57,63 +92,69 @@ pub struct Services<'a> {
 }
 
 /// Adds the writes of `moves` to the plan. A version that is still to be created has no object here:
-/// its size is part of its creation.
+/// its size is part of its creation. `routes` is what routers are to show after them; it is asked for
+/// after what grows and before what shrinks.
 pub fn writes(
     world: &World,
     services: Services,
     versions: &[(Option<&ReplicaSet>, String, i64)],
     moves: &Moves,
     replicas: i64,
+    mut routes: Option<Routes>,
     plan: &mut Plan,
 ) {
     for one in &moves.writes {
+        let grows = match one.kind() {
+            MoveKind::Scale { from, to, .. } => to > from,
+            MoveKind::ClearDeadline(_) => true,
+            _ => false,
+        };
+        if let Some(routes) = routes.take_if(|_| !grows) {
+            plan.writes.push(Write { action: Action::Route(routes), reason: one.reason().to_owned() });
+        }
         let action = match one.kind() {
-            MoveKind::Scale { version, from, to } => {
-                let (Some(set), _, revision) = &versions[*version] else { continue };
-                let verb = if to > from { "up" } else { "down" };
-                let message = format!(
-                    "Scaled {verb} ReplicaSet {} (revision {revision}) from {from} to {to}",
-                    set.name
-                );
-                plan.events.push(Event::normal("ScalingReplicaSet", message));
-                Action::Scale {
-                    name: set.name.clone(),
-                    resource_version: set.resource_version.clone(),
-                    replicas: *to,
-                    desired_replicas: replicas,
-                    clear_deadline: *to == 0 && set.annotation(keys::SCALE_DOWN_DEADLINE).is_some(),
-                }
-            }
-            MoveKind::SetDeadline(version, at) => {
-                let Some(action) = amend(versions, *version, Some(&format!("{:.0}", at))) else { continue };
-                action
-            }
-            MoveKind::ClearDeadline(version) => {
-                let Some(action) = amend(versions, *version, None) else { continue };
-                action
-            }
-            MoveKind::Weight(weight) => Action::Route { weight: *weight },
+            MoveKind::Scale { version, from, to } => scale(versions, *version, (*from, *to), replicas, plan),
+            MoveKind::SetDeadline(version, at) => amend(versions, *version, Some(&format!("{at:.0}"))),
+            MoveKind::ClearDeadline(version) => amend(versions, *version, None),
+            // Part of the routes.
+            MoveKind::Weight(_) | MoveKind::Managed(_) => None,
             MoveKind::SelectStable(version) => {
-                let Some(action) = select(world, services.stable, Some(&versions[*version].1), plan) else {
-                    continue;
-                };
-                action
+                select(world, services.stable, Some(&versions[*version].1), plan)
             }
             MoveKind::SelectCanary(version) => {
-                let Some(action) = select(world, services.canary, Some(&versions[*version].1), plan) else {
-                    continue;
-                };
-                action
+                select(world, services.canary, Some(&versions[*version].1), plan)
             }
-            MoveKind::WidenStable => {
-                let Some(action) = select(world, services.stable, None, plan) else {
-                    continue;
-                };
-                action
-            }
+            MoveKind::WidenStable => select(world, services.stable, None, plan),
         };
-        plan.writes.push(Write { action, reason: one.reason().to_owned() });
+        if let Some(action) = action {
+            plan.writes.push(Write { action, reason: one.reason().to_owned() });
+        }
     }
+    if let Some(routes) = routes {
+        let reason = "the routers are to show what is wanted".to_owned();
+        plan.writes.push(Write { action: Action::Route(routes), reason });
+    }
+}
+
+fn scale(
+    versions: &[(Option<&ReplicaSet>, String, i64)],
+    version: moves::Version,
+    (from, to): (i64, i64),
+    replicas: i64,
+    plan: &mut Plan,
+) -> Option<Action> {
+    let (set, _, revision) = &versions[version];
+    let set = (*set)?;
+    let verb = if to > from { "up" } else { "down" };
+    let message = format!("Scaled {verb} ReplicaSet {} (revision {revision}) from {from} to {to}", set.name);
+    plan.events.push(Event::normal("ScalingReplicaSet", message));
+    Some(Action::Scale {
+        name: set.name.clone(),
+        resource_version: set.resource_version.clone(),
+        replicas: to,
+        desired_replicas: replicas,
+        clear_deadline: to == 0 && set.annotation(keys::SCALE_DOWN_DEADLINE).is_some(),
+    })
 }
 
 fn amend(
@@ -135,6 +176,9 @@ fn amend(
 fn select(world: &World, name: Option<&String>, hash: Option<&String>, plan: &mut Plan) -> Option<Action> {
     let name = name?;
     let service = world.services.get(name)?;
+    if service.selected_hash.as_ref() == hash && service.managed_by.is_some() {
+        return None; // another part of the same side is to follow
+    }
     let from = service.selected_hash.as_deref().unwrap_or("");
     let to = hash.map_or("", String::as_str);
     let message = format!("Switched selector for service '{name}' from '{from}' to '{to}'");

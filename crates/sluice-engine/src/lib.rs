@@ -6,7 +6,8 @@
 //! In reading order: `world` (what is looked at), `plan` (what is asked for), `decide` (the top),
 //! `pass` (what every strategy does alike), `canary` and `blue_green` (the machines: where we want to be), `moves` (the planner: which writes are safe now),
 //! `replicas` (arithmetic), `identity` (which ReplicaSet is which revision), `template` (when two
-//! templates mean the same), `status`, `conditions`, `deadline`, `references`, `destinations`, `spec`.
+//! templates mean the same), `status`, `conditions`, `deadline`, `references`, `destinations`, `traffic` (what is known of routes),
+//! `spec`.
 
 #![warn(missing_docs)]
 
@@ -27,6 +28,7 @@ pub mod replicas;
 pub mod spec;
 pub mod status;
 pub mod template;
+pub mod traffic;
 pub mod troubles;
 pub mod world;
 

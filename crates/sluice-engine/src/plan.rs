@@ -10,6 +10,7 @@ use serde_json::Value;
 use sluice_api::rollout::RolloutStatus;
 
 use crate::moves::Wait;
+use crate::traffic::Routes;
 
 /// Everything to be done about one Rollout now.
 #[derive(Clone, Debug, Default)]
@@ -114,11 +115,9 @@ pub enum Action {
         /// The pod template hash.
         hash: Option<String>,
     },
-    /// Ask the routers for this split.
-    Route {
-        /// The canary's weight.
-        weight: i64,
-    },
+    /// Let every router's objects ask for these routes. Where they do already, that is noted and nothing
+    /// is sent.
+    Route(Routes),
 }
 
 /// An event about the Rollout.

@@ -20,18 +20,22 @@ use sluice_lang::pause_duration;
 
 use crate::moves::Threshold;
 use crate::template::{self, Injected};
+use crate::traffic::ManagedRoute;
 use crate::world::{
     BlueGreen, Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec, Step, Strategy,
-    Template,
+    Template, Verify,
 };
 
 /// Takes over a Rollout. `problem` is what validation of the object found first.
 pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout {
-    let spec = match problem {
+    let mut spec = match problem {
         Some(message) => Err(InvalidSpec { message, replicas: object.spec.replicas.map(i64::from) }),
         None => spec(&object.spec),
     };
     let metadata = object.metadata;
+    if let (Ok(spec), Some(annotations)) = (&mut spec, &metadata.annotations) {
+        with_annotations(&mut spec.strategy, annotations);
+    }
     Rollout {
         namespace: metadata.namespace.unwrap_or_default(),
         name: metadata.name.unwrap_or_default(),
@@ -124,13 +128,18 @@ fn canary_strategy(canary: &CanaryStrategy) -> Canary {
         max_unavailable: canary.max_unavailable.clone(),
         canary_service: named(&canary.canary_service),
         stable_service: named(&canary.stable_service),
-        routing: canary.traffic_routing.as_ref().map(|routing| Routing {
-            max_weight: i64::from(canary.max_weight()),
-            dynamic_stable: canary.dynamic_stable_scale,
-            staged: false,
-            ping_pong: canary.ping_pong.is_some(),
-            unsupported: Some(format!("spec.strategy.canary.trafficRouting ({})", router_names(routing))),
-        }),
+        routing: canary.traffic_routing.as_ref().map(|routing| self::routing(canary, routing)),
+        ping_pong: canary
+            .ping_pong
+            .as_ref()
+            .filter(|_| canary.traffic_routing.is_some())
+            .map(|services| (services.ping_service.clone(), services.pong_service.clone())),
+        managed: canary
+            .steps
+            .iter()
+            .enumerate()
+            .flat_map(|(index, step)| managed_routes(index, step))
+            .collect(),
         threshold: threshold(canary.replica_progress_threshold.as_ref()),
         min_pods: canary.min_pods_per_replica_set.map_or(1, i64::from),
         scale_down_delay: seconds(canary.scale_down_delay_seconds_or_default()),
@@ -174,11 +183,50 @@ fn rolling_strategy(rolling: &RollingUpdateStrategy) -> Strategy {
     not_carried_out(&canary).map_or_else(|| Strategy::Canary(canary_strategy(&canary)), Strategy::Unsupported)
 }
 
-fn router_names(routing: &TrafficRouting) -> String {
-    let fields = serde_json::to_value(routing).unwrap_or_default();
-    let names: Vec<&str> =
-        TrafficRouting::ROUTER_KEYS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
-    if names.is_empty() { "no router".into() } else { names.join(", ") }
+fn routing(canary: &CanaryStrategy, routing: &TrafficRouting) -> Routing {
+    let mut managed_names: Vec<String> =
+        routing.managed_routes.iter().map(|route| route.name.clone()).collect();
+    for (_, route) in canary.steps.iter().flat_map(|step| managed_routes(0, step)) {
+        if !managed_names.iter().any(|name| name == route.name()) {
+            managed_names.push(route.name().to_owned());
+        }
+    }
+    // Stable's pods leave one by one here, so they get the time that old pods get elsewhere.
+    let drain = canary.scale_down_delay_seconds.filter(|_| canary.dynamic_stable_scale).unwrap_or(0);
+    let has_both =
+        canary.ping_pong.is_some() && !(canary.canary_service.is_empty() && canary.stable_service.is_empty());
+    Routing {
+        max_weight: i64::from(canary.max_weight()),
+        dynamic_stable: canary.dynamic_stable_scale,
+        staged: false,
+        managed_names,
+        drain: seconds(drain.max(0)),
+        verify: Verify::Auto,
+        block: Arc::new(routing.clone()),
+        unsupported: has_both
+            .then(|| "spec.strategy.canary.pingPong together with canaryService and stableService".into()),
+    }
+}
+
+fn managed_routes(index: usize, step: &CanaryStep) -> Vec<(usize, ManagedRoute)> {
+    let header = step.set_header_route.clone().map(ManagedRoute::Header);
+    let mirror = step.set_mirror_route.clone().map(ManagedRoute::Mirror);
+    header.into_iter().chain(mirror).map(|route| (index, route)).collect()
+}
+
+/// What annotations say about how a router is used.
+fn with_annotations(strategy: &mut Strategy, annotations: &BTreeMap<String, String>) {
+    let Strategy::Canary(Canary { routing: Some(routing), .. }) = strategy else { return };
+    let value = |key: &str| annotations.get(&format!("{}{key}", keys::EXTENSION_PREFIX)).map(String::as_str);
+    routing.staged = value("surge") == Some("staged");
+    routing.verify = match value("verify") {
+        Some("strict") => Verify::Strict,
+        Some("off") => Verify::Off,
+        _ => Verify::Auto,
+    };
+    if let Some(drain) = value("drain-seconds").and_then(|text| text.parse::<u32>().ok()) {
+        routing.drain = SignedDuration::from_secs(i64::from(drain));
+    }
 }
 
 fn threshold(threshold: Option<&ReplicaProgressThreshold>) -> Threshold {
@@ -209,8 +257,8 @@ fn step(step: &CanaryStep) -> Step {
         }
         Some(StepKind::Experiment(_)) => Step::Unsupported("experiment"),
         Some(StepKind::Analysis(_)) => Step::Unsupported("analysis"),
-        Some(StepKind::SetHeaderRoute(_)) => Step::Unsupported("setHeaderRoute"),
-        Some(StepKind::SetMirrorRoute(_)) => Step::Unsupported("setMirrorRoute"),
+        Some(StepKind::SetHeaderRoute(route)) => Step::SetHeaderRoute(route.name.clone()),
+        Some(StepKind::SetMirrorRoute(route)) => Step::SetMirrorRoute(route.name.clone()),
         Some(StepKind::Plugin(_)) => Step::Unsupported("plugin"),
         None => Step::Unsupported("an unknown kind of step"),
     }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use sluice_api::canary::PingPongSide;
 use sluice_api::keys;
 use sluice_api::meta::IntOrString;
+use sluice_api::traffic_routing::TrafficRouting;
 
 use crate::decide;
 use crate::moves::Threshold;
 use crate::plan::{Action, Plan};
 use crate::template::{self, Injected};
+use crate::traffic::{ManagedRoute, Record, Routes, Sight, Subsets, Times, Verdict};
 use crate::world::{
-    BlueGreen, Canary, ReplicaSet, Rollout, Service, Settings, Spec, Step, Strategy, Template, Traffic, World,
+    BlueGreen, Canary, CanaryScale, ReplicaSet, Rollout, Routing, Service, Settings, Spec, Step, Strategy,
+    Template, Traffic, Verify, World,
 };
 
 /// A cluster of one Rollout.
@@ -26,6 +30,16 @@ pub(crate) struct Story {
     pub events: Vec<String>,
     pub log: Vec<String>,
     sets: u32,
+    /// What routers ask for, in a story about a Rollout that has one.
+    pub router: Option<Router>,
+}
+
+/// A router in a story: what its objects ask for, what is remembered of it, and what it says.
+pub(crate) struct Router {
+    pub routes: Routes,
+    pub record: Record,
+    pub subsets: Option<Subsets>,
+    pub verdict: Verdict,
 }
 
 pub(crate) fn template(tag: &str) -> Value {
@@ -42,6 +56,15 @@ fn steps(list: &[Value]) -> Vec<Step> {
             (_, Some(pause)) => Step::Pause(
                 pause.get("duration").map(|d| SignedDuration::from_secs(d.as_i64().expect("seconds"))),
             ),
+            _ if step.get("setHeaderRoute").is_some() => Step::SetHeaderRoute("beta".into()),
+            _ if step.get("setCanaryScale").is_some() => {
+                let scale = &step["setCanaryScale"];
+                Step::SetCanaryScale(match (scale["replicas"].as_i64(), scale["weight"].as_i64()) {
+                    (Some(replicas), _) => CanaryScale::Replicas(replicas),
+                    (None, Some(weight)) => CanaryScale::Weight(weight),
+                    (None, None) => CanaryScale::MatchTrafficWeight,
+                })
+            }
             _ => Step::Unsupported("analysis"),
         })
         .collect()
@@ -58,6 +81,8 @@ impl Story {
             canary_service: None,
             stable_service: None,
             routing: None,
+            ping_pong: None,
+            managed: vec![],
             threshold: Threshold::All,
             min_pods: 1,
             scale_down_delay: SignedDuration::from_secs(30),
@@ -111,7 +136,118 @@ impl Story {
             events: vec![],
             log: vec![],
             sets: 0,
+            router: None,
         }
+    }
+
+    /// A canary whose share a router carries, with both Services.
+    pub fn routed(replicas: i64, list: &[Value]) -> Story {
+        let mut story = Story::new(replicas, list);
+        let block = TrafficRouting {
+            managed_routes: vec![sluice_api::traffic_routing::ManagedRoute { name: "beta".into() }],
+            ..TrafficRouting::default()
+        };
+        let canary = story.canary();
+        (canary.canary_service, canary.stable_service) = (Some("canary".into()), Some("stable".into()));
+        canary.routing = Some(Routing {
+            max_weight: 100,
+            dynamic_stable: false,
+            staged: false,
+            managed_names: vec!["beta".into()],
+            drain: SignedDuration::ZERO,
+            verify: Verify::Auto,
+            block: Arc::new(block),
+            unsupported: None,
+        });
+        for (index, step) in list.iter().enumerate() {
+            if let Some(header) = step.get("setHeaderRoute") {
+                let route = serde_json::from_value(header.clone()).expect("a header route");
+                canary.managed.push((index, ManagedRoute::Header(route)));
+            }
+        }
+        story.service("stable");
+        story.service("canary");
+        let routes = Routes::default();
+        let record = Record::unknown(100, story.now);
+        story.router = Some(Router { routes, record, subsets: None, verdict: Verdict::Unknown });
+        story.settle();
+        story.after(6);
+        story.settle();
+        assert_eq!(story.phase(), "Healthy");
+        story
+    }
+
+    /// Takes in what the router shows, as whoever looks does before each look.
+    fn see(&mut self) {
+        let Some(router) = &mut self.router else { return };
+        let Ok(Spec { strategy: Strategy::Canary(canary), .. }) = &self.world.rollout.spec else { return };
+        let Some(routing) = &canary.routing else { return };
+        let times = Times { settle: Some(self.world.settings.settle), drain: routing.drain };
+        let pair = canary.ping_pong.as_ref().map(|(ping, pong)| {
+            let stable_is_ping =
+                self.world.rollout.status.canary.stable_ping_pong == Some(PingPongSide::Ping);
+            if stable_is_ping { (ping, pong) } else { (pong, ping) }
+        });
+        // The objects name Services: a weight is read by the parts that they play now.
+        let is_swapped =
+            router.routes.ping_pong.as_ref().zip(pair).is_some_and(|((stable, _), (now, _))| stable != now);
+        let weight = if is_swapped { 100 - router.routes.weight } else { router.routes.weight };
+        let sight = Sight {
+            weights: vec![Some(weight)],
+            managed: router.routes.managed.iter().map(|route| route.name().to_owned()).collect(),
+            subsets: router.subsets.clone(),
+            shows_last: router.record.shown.as_ref() == Some(&router.routes),
+            verdict: router.verdict,
+            canary_role: pair.map(|(_, canary)| canary.clone()),
+        };
+        router.record.see(&sight, 100, times, self.now);
+        self.world.traffic = Traffic {
+            weight: router.record.weight(router.verdict, times),
+            managed: router.record.managed(&sight, times),
+            subsets: sight.subsets.clone().map(|s| (s, router.record.subsets_settle_at(times, self.now))),
+            shown: router.record.shown.clone(),
+            verified: None,
+            needs_live_primary: false,
+            trouble: self.world.traffic.trouble.clone(),
+        };
+    }
+
+    fn route(&mut self, routes: &Routes) {
+        let now = self.now;
+        let router = self.router.as_mut().expect("a Rollout with a router");
+        let is_change = router.routes != *routes;
+        if is_change {
+            let names: Vec<&str> = routes.managed.iter().map(ManagedRoute::name).collect();
+            self.log.push(format!("weight {} {}", routes.weight, names.join(" ")).trim().to_owned());
+        }
+        if let Some(subsets) = &mut router.subsets {
+            subsets.stable = routes.stable_hash.clone().or(subsets.stable.take());
+            subsets.canary = routes.canary_hash.clone().or(subsets.canary.take());
+        }
+        router.routes = routes.clone();
+        router.record.shows(routes, is_change, now);
+    }
+
+    /// What the router asks for: the canary's weight and the managed routes.
+    pub fn weight(&self) -> String {
+        let router = self.router.as_ref().expect("a Rollout with a router");
+        let names: Vec<&str> = router.routes.managed.iter().map(ManagedRoute::name).collect();
+        format!("{} {}", router.routes.weight, names.join(" ")).trim().to_owned()
+    }
+
+    /// Lets settle times pass until nothing changes.
+    #[track_caller]
+    pub fn rest(&mut self) -> Plan {
+        for _ in 0..50 {
+            let before = (self.log.len(), self.world.rollout.status.clone());
+            self.settle();
+            self.after(6);
+            let plan = self.settle();
+            if before == (self.log.len(), self.world.rollout.status.clone()) {
+                return plan;
+            }
+        }
+        panic!("never comes to rest: {} {}", self.sizes(), self.phase());
     }
 
     pub fn rollout(&mut self) -> &mut Rollout {
@@ -196,6 +332,7 @@ impl Story {
     /// Decides once and carries everything out.
     #[track_caller]
     pub fn look(&mut self) -> Plan {
+        self.see();
         let plan = decide(&self.world, self.now);
         assert!(!plan.is_unexplained, "no goal, no write and no wait: {:?} {}", plan.status, self.sizes());
         for write in &plan.writes {
@@ -246,6 +383,7 @@ impl Story {
                 format!("create {name} {}", object["spec"]["replicas"])
             }
             Action::Scale { name, replicas, .. } => format!("scale {name} {replicas}"),
+            Action::Route(_) => return self.carry_out_route(action),
             other => format!("{other:?}"),
         });
         match action {
@@ -283,9 +421,13 @@ impl Story {
                 service.managed_by = Some("web".into());
                 service.selected_since = Some(now);
             }
-            Action::Route { weight } => {
-                self.world.traffic.weight = crate::moves::LiveWeight::settled(*weight)
-            }
+            Action::Route(_) => {}
+        }
+    }
+
+    fn carry_out_route(&mut self, action: &Action) {
+        if let Action::Route(routes) = action {
+            self.route(routes);
         }
     }
 
@@ -901,4 +1043,113 @@ fn a_rollback_within_the_window_skips_steps_but_not_capacity() {
     story.settle();
     assert_eq!((story.phase().as_str(), story.sizes().as_str()), ("Healthy", "3:5/5"));
     assert!(story.events.iter().any(|event| event.contains("Rollback within window")), "{:?}", story.events);
+}
+
+#[test]
+fn a_routed_canary_sends_traffic_where_pods_are() {
+    let mut story = Story::routed(5, &four_steps());
+    story.image("2");
+    story.look();
+    assert_eq!((story.sizes().as_str(), story.weight().as_str()), ("1:5/5 2:1/0", "0"));
+    story.rest();
+    assert_eq!((story.sizes().as_str(), story.weight().as_str()), ("1:5/5 2:1/1", "20"));
+    assert_eq!((story.phase().as_str(), story.leads("canary")), ("Paused CanaryPauseStep", 2));
+    resume(&mut story);
+    story.rest();
+    assert_eq!((story.sizes().as_str(), story.weight().as_str()), ("1:5/5 2:3/3", "60"));
+    story.after(3600);
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.leads("stable"), story.leads("canary")), ("0", 2, 2));
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5 2:5/5", "Healthy"));
+    let weights = story.world.rollout.status.canary.weights.clone().expect("recorded");
+    assert_eq!((weights.canary.weight, weights.stable.weight), (0, 100));
+    story.after(31);
+    story.rest();
+    assert_eq!(story.sizes(), "2:5/5");
+    let order: Vec<&str> =
+        story.log.iter().map(String::as_str).filter(|line| line.starts_with("weight")).collect();
+    assert_eq!(order, ["weight 20", "weight 60", "weight 100", "weight 0"]);
+    assert!(story.look().is_empty(), "quiet when still");
+}
+
+#[test]
+fn an_abort_takes_the_traffic_back_before_anything_else() {
+    let mut story = Story::routed(5, &four_steps());
+    story.image("2");
+    story.rest();
+    story.broken.insert("2".into());
+    story.pods();
+    story.rollout().status.abort = true;
+    story.look();
+    assert_eq!(story.weight(), "0", "in the first look, whatever the canary's pods do");
+    story.rest();
+    assert_eq!((story.sizes().as_str(), story.leads("canary")), ("1:5/5 2:1/0", 1));
+    story.after(31);
+    story.rest();
+    assert_eq!(story.sizes(), "1:5/5");
+}
+
+#[test]
+fn a_header_route_follows_the_canary_s_pods() {
+    let steps = [
+        json!({"setCanaryScale": {"replicas": 1}}),
+        json!({"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-beta", "headerValue": {"exact": "yes"}}]}}),
+        json!({"pause": {}}),
+        json!({"setCanaryScale": {"matchTrafficWeight": true}}),
+        json!({"setWeight": 60}),
+        json!({"pause": {}}),
+    ];
+    let mut story = Story::routed(5, &steps);
+    story.image("2");
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.phase().as_str()), ("0 beta", "Paused CanaryPauseStep"));
+    // The only pod restarts: nobody is sent there, and the route comes back by itself.
+    story.set_available(2, 0);
+    story.look();
+    assert_eq!(story.weight(), "0");
+    story.rest();
+    assert_eq!(story.weight(), "0 beta");
+    resume(&mut story);
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.sizes().as_str()), ("60 beta", "1:5/5 2:3/3"));
+    let sizes: Vec<&String> =
+        story.log.iter().filter(|line| line.contains("scale") || line.contains("create")).collect();
+    assert!(!sizes.iter().any(|line| line.ends_with(" 0")), "{sizes:?}");
+    resume(&mut story);
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.phase().as_str()), ("0", "Healthy"));
+}
+
+#[test]
+fn two_services_take_turns() {
+    let mut story = Story::new(4, &[json!({"setWeight": 50}), json!({"pause": {}})]);
+    {
+        let routed = Story::routed(1, &[]);
+        let Ok(Spec { strategy: Strategy::Canary(canary), .. }) = &routed.world.rollout.spec else {
+            panic!()
+        };
+        let routing = canary.routing.clone();
+        let canary = story.canary();
+        canary.routing = routing;
+        canary.ping_pong = Some(("ping".into(), "pong".into()));
+    }
+    story.service("ping");
+    story.service("pong");
+    let record = Record::unknown(100, story.now);
+    story.router =
+        Some(Router { routes: Routes::default(), record, subsets: None, verdict: Verdict::Unknown });
+    story.rest();
+    assert_eq!((story.leads("pong"), story.phase().as_str()), (1, "Healthy"));
+    story.image("2");
+    story.rest();
+    assert_eq!((story.leads("pong"), story.leads("ping"), story.weight().as_str()), (1, 2, "50"));
+    resume(&mut story);
+    story.rest();
+    assert_eq!(story.world.rollout.status.canary.stable_ping_pong, Some(PingPongSide::Ping));
+    assert_eq!((story.leads("ping"), story.phase().as_str()), (2, "Healthy"));
+    let routes = &story.router.as_ref().expect("a router").routes;
+    assert_eq!((routes.weight, routes.ping_pong.clone()), (0, Some(("ping".into(), "pong".into()))));
+    let weights: Vec<&String> = story.log.iter().filter(|line| line.starts_with("weight")).collect();
+    let wanted = ["weight 0", "weight 50", "weight 100", "weight 0"];
+    assert_eq!(weights, wanted, "the first and the last one only name the parts");
 }

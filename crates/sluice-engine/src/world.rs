@@ -9,11 +9,13 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sluice_api::rollout::{ConditionStatus, RolloutStatus};
+use sluice_api::traffic_routing::TrafficRouting;
 use sluice_api::{IntOrString, LabelSelector};
 
-use crate::moves::{LiveWeight, Threshold};
+use crate::moves::{LiveWeight, ManagedRoutes, Threshold};
 use crate::replicas::Corridor;
 use crate::template::{self, Injected, TemplateDigest};
+use crate::traffic::{ManagedRoute, Routes, Subsets};
 
 /// Everything that one Rollout's decision can depend on.
 #[derive(Clone, Debug)]
@@ -176,6 +178,8 @@ impl Strategy {
             Strategy::Canary(canary) => vec![
                 ("canary.canaryService", canary.canary_service.as_ref()),
                 ("canary.stableService", canary.stable_service.as_ref()),
+                ("canary.pingPong.pingService", canary.ping_pong.as_ref().map(|(ping, _)| ping)),
+                ("canary.pingPong.pongService", canary.ping_pong.as_ref().map(|(_, pong)| pong)),
             ],
             Strategy::BlueGreen(strategy) => vec![
                 ("blueGreen.activeService", Some(&strategy.active_service)),
@@ -204,6 +208,10 @@ pub struct Canary {
     pub stable_service: Option<String>,
     /// How a router splits traffic; `None`: the ratio of pods does.
     pub routing: Option<Routing>,
+    /// The two Services that take turns: ping and pong.
+    pub ping_pong: Option<(String, String)>,
+    /// The managed routes that steps ask for, with the index of the step.
+    pub managed: Vec<(usize, ManagedRoute)>,
     /// `replicaProgressThreshold`.
     pub threshold: Threshold,
     /// `minPodsPerReplicaSet`.
@@ -258,7 +266,7 @@ impl BlueGreen {
 }
 
 /// How a router splits traffic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Routing {
     /// `maxTrafficWeight`.
     pub max_weight: i64,
@@ -266,10 +274,28 @@ pub struct Routing {
     pub dynamic_stable: bool,
     /// Sizes stay within `maxSurge`.
     pub staged: bool,
-    /// `pingPong` is set.
-    pub ping_pong: bool,
+    /// The names of managed routes that may be written, the one with precedence first.
+    pub managed_names: Vec<String>,
+    /// How long pods that lose a share are kept beyond the settle time.
+    pub drain: SignedDuration,
+    /// Whether the data plane has to confirm what it is asked for.
+    pub verify: Verify,
+    /// The block of the spec, for those who write it.
+    pub block: Arc<TrafficRouting>,
     /// The first router that this build does not carry out.
     pub unsupported: Option<String>,
+}
+
+/// What counts as proof that a route is live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// The data plane's word, or the settle time where it cannot be asked.
+    #[default]
+    Auto,
+    /// The data plane's word alone.
+    Strict,
+    /// None is needed.
+    Off,
 }
 
 /// One step of a canary.
@@ -281,6 +307,10 @@ pub enum Step {
     Pause(Option<SignedDuration>),
     /// `setCanaryScale`.
     SetCanaryScale(CanaryScale),
+    /// `setHeaderRoute`; the route's name.
+    SetHeaderRoute(String),
+    /// `setMirrorRoute`; the route's name.
+    SetMirrorRoute(String),
     /// A kind that this build does not carry out; the text names it.
     Unsupported(&'static str),
 }
@@ -301,6 +331,8 @@ impl Step {
             Step::SetCanaryScale(CanaryScale::MatchTrafficWeight) => {
                 "setCanaryScale{matchTrafficWeight: true}".into()
             }
+            Step::SetHeaderRoute(name) => format!("setHeaderRoute: {name}"),
+            Step::SetMirrorRoute(name) => format!("setMirrorRoute: {name}"),
             Step::Unsupported(kind) => (*kind).into(),
         }
     }
@@ -383,11 +415,21 @@ pub struct Service {
     pub selected_since: Option<Timestamp>,
 }
 
-/// What traffic does now.
+/// What traffic does now, for a Rollout whose share a router carries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// The canary's weight.
     pub weight: LiveWeight,
+    /// Managed routes.
+    pub managed: ManagedRoutes,
+    /// What subsets of a router select, if it has any, and when their last change is live everywhere.
+    pub subsets: Option<(Subsets, Option<Timestamp>)>,
+    /// The routes that the objects show, if they are those that were last asked for.
+    pub shown: Option<Routes>,
+    /// What the data plane says of them; `None`: it cannot be asked.
+    pub verified: Option<bool>,
+    /// A router fails when the stable destination has no pods.
+    pub needs_live_primary: bool,
     /// Trouble with a router: object and error.
     pub trouble: Option<(String, String)>,
 }

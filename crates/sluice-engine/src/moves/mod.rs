@@ -53,6 +53,10 @@ pub struct State {
     pub canary_destination: Option<Destination>,
     /// The canary's weight, as asked for and as it may be live.
     pub weight: LiveWeight,
+    /// Routes of their own that lead certain requests, or copies of them, to the canary destination.
+    pub managed: ManagedRoutes,
+    /// The data plane fails when the stable destination has no pods, even with no weight left for it.
+    pub needs_live_primary: bool,
     /// `replicas` was 0 and no stable pod has been available since.
     pub is_asleep: bool,
     /// The grace time of a stuck way down is over, so that `maxUnavailable` may be spent.
@@ -152,12 +156,22 @@ pub struct LiveWeight {
     pub high: i64,
     /// When the interval can narrow, if only time is awaited.
     pub settles_at: Option<Timestamp>,
+    /// The bounds that pods are still kept for: those that lose a share stay until their requests are done.
+    pub kept: (i64, i64),
+    /// When pods are kept for less, if only time is awaited.
+    pub released_at: Option<Timestamp>,
 }
 
 impl LiveWeight {
     /// A weight that is live everywhere.
     pub fn settled(weight: i64) -> LiveWeight {
-        LiveWeight { requested: weight, low: weight, high: weight, settles_at: None }
+        let kept = (weight, weight);
+        LiveWeight { requested: weight, low: weight, high: weight, kept, ..LiveWeight::default() }
+    }
+
+    /// A weight that may be live between two bounds.
+    pub fn between(requested: i64, low: i64, high: i64) -> LiveWeight {
+        LiveWeight { requested, low, high, kept: (low, high), ..LiveWeight::default() }
     }
 
     fn is_settled(self) -> bool {
@@ -168,6 +182,24 @@ impl LiveWeight {
         self.requested = weight;
         self.low = self.low.min(weight);
         self.high = self.high.max(weight);
+        self.kept = (self.kept.0.min(weight), self.kept.1.max(weight));
+    }
+}
+
+/// Whether managed routes lead to the canary destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ManagedRoutes {
+    /// They were last asked for.
+    pub requested: bool,
+    /// A proxy may still follow one.
+    pub may_be_live: bool,
+    /// When that ends, or they are live everywhere, if only time is awaited.
+    pub settles_at: Option<Timestamp>,
+}
+
+impl ManagedRoutes {
+    fn is_settled(self) -> bool {
+        self.requested == self.may_be_live && self.settles_at.is_none()
     }
 }
 
@@ -186,6 +218,10 @@ pub struct Intent {
     pub at_end: bool,
     /// A size for the canary that does not follow from the weight.
     pub canary_size: Option<i64>,
+    /// The canary keeps the pods that it has, until the next weight.
+    pub keeps_size: bool,
+    /// The steps so far ask for managed routes.
+    pub managed: bool,
     /// The least size of a version that gets any share.
     pub min_pods: i64,
     /// Of the wanted canary pods, how many are enough to go on.
@@ -266,6 +302,8 @@ pub enum MoveKind {
     },
     /// Ask every router for this weight.
     Weight(i64),
+    /// Ask every router for the managed routes, or take them away.
+    Managed(bool),
     /// Let the stable destination (of blue-green: the active Service) select a version.
     SelectStable(Version),
     /// Let the canary destination (of blue-green: the preview Service) select a version.

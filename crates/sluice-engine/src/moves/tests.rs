@@ -55,7 +55,7 @@ fn routing(text: &str) -> (Destination, Destination, LiveWeight) {
     let mut weight = LiveWeight::settled(requested);
     if let Some(range) = words.get(3) {
         let (low, high) = range.trim_matches(['[', ']']).split_once('–').expect("a range");
-        (weight.low, weight.high) = (low.parse().expect("low"), high.parse().expect("high"));
+        weight = LiveWeight::between(requested, low.parse().expect("low"), high.parse().expect("high"));
     }
     (destination(words[0]), destination(words[1]), weight)
 }
@@ -95,6 +95,8 @@ fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) 
         stable_destination: None,
         canary_destination: None,
         weight: LiveWeight::default(),
+        managed: ManagedRoutes::default(),
+        needs_live_primary: false,
         is_asleep: replicas == 0 || options.contains("asleep"),
         grace_is_over: options.contains("grace over"),
     };
@@ -105,6 +107,8 @@ fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) 
         weight,
         at_end: weight == 100,
         canary_size: None,
+        keeps_size: false,
+        managed: false,
         min_pods: 1,
         threshold: Threshold::All,
         scale_down_delay: SignedDuration::from_secs(30),
@@ -123,6 +127,8 @@ fn print(state: &State, intent: &Intent) -> String {
         .map(|write| match write.kind() {
             MoveKind::Scale { version, to, .. } => format!("{}:={to}", name(version)),
             MoveKind::Weight(weight) => format!("weight {weight}"),
+            MoveKind::Managed(true) => "routes".into(),
+            MoveKind::Managed(false) => "no routes".into(),
             MoveKind::SelectStable(version) => format!("S:={}", name(version)),
             MoveKind::SelectCanary(version) => format!("C:={}", name(version)),
             MoveKind::WidenStable => "widen S".into(),

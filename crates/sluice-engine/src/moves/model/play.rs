@@ -61,12 +61,9 @@ impl Config {
             },
             stable_destination: destination("stable", cluster.stable_service),
             canary_destination: destination("canary", cluster.canary_service),
-            weight: LiveWeight {
-                requested: cluster.weight.into(),
-                low: cluster.low.into(),
-                high: cluster.high.into(),
-                settles_at: None,
-            },
+            weight: LiveWeight::between(cluster.weight.into(), cluster.low.into(), cluster.high.into()),
+            managed: ManagedRoutes::default(),
+            needs_live_primary: false,
             is_asleep: cluster.is_asleep,
             grace_is_over,
         }
@@ -84,6 +81,8 @@ impl Config {
             weight: self.steps.get(cluster.index as usize).copied().unwrap_or(self.max_weight).into(),
             at_end: self.at_end(cluster),
             canary_size: None,
+            keeps_size: false,
+            managed: false,
             min_pods: self.min_pods.into(),
             threshold: Threshold::All,
             scale_down_delay: SignedDuration::from_secs(if self.is_routed() { 30 } else { 0 }),
@@ -99,6 +98,7 @@ impl Config {
         writes.extend(moves.writes.iter().map(|write| match *write.kind() {
             MoveKind::Scale { version, to, .. } => Write::Scale(version, small(to)),
             MoveKind::Weight(weight) => Write::Weight(small(weight)),
+            MoveKind::Managed(_) => unreachable!("no configuration has managed routes"),
             MoveKind::SelectStable(version) => Write::SelectStable(version as u8),
             MoveKind::SelectCanary(version) => Write::SelectCanary(version as u8),
             MoveKind::WidenStable => Write::SelectStable(WIDE),

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 
 use super::wait::{LATE, wait_asleep, wait_for_pods, wait_for_service, wait_for_termination, wait_halted};
 use super::{
-    Destination, Direction, Intent, LiveWeight, MoveKind, Moves, Set, State, Version, Wait, WaitReason,
-    Wanted,
+    Destination, Direction, Intent, LiveWeight, ManagedRoutes, MoveKind, Moves, Set, State, Version, Wait,
+    WaitReason, Wanted,
 };
 use crate::replicas::{carry, need};
 
@@ -47,15 +47,22 @@ struct Routes {
     stable: Destination,
     canary: Destination,
     weight: LiveWeight,
+    managed: ManagedRoutes,
     max: i64,
 }
 
 impl Routes {
-    /// The largest share that the data plane may be giving to a version.
+    /// The largest share that a version may still have to serve.
     fn live_share(&self, version: Version) -> i64 {
-        let stable = if self.stable.may_use(version) { self.max - self.weight.low } else { 0 };
-        let canary = if self.canary.may_use(version) { self.weight.high } else { 0 };
+        let (low, high) = self.weight.kept;
+        let stable = if self.stable.may_use(version) { self.max - low } else { 0 };
+        let canary = if self.canary.may_use(version) { high } else { 0 };
         (stable + canary).min(self.max)
+    }
+
+    /// Whether requests may reach a version by a managed route.
+    fn has_managed(&self, version: Version) -> bool {
+        self.managed.may_be_live && self.canary.may_use(version)
     }
 
     /// The share that is asked for a version.
@@ -79,6 +86,10 @@ impl Routes {
         };
         match kind {
             MoveKind::Weight(weight) => self.weight.ask(*weight),
+            MoveKind::Managed(wanted) => {
+                self.managed.requested = *wanted;
+                self.managed.may_be_live |= wanted;
+            }
             MoveKind::SelectStable(version) => widen(&mut self.stable, *version),
             MoveKind::SelectCanary(version) => widen(&mut self.canary, *version),
             _ => {}
@@ -133,6 +144,7 @@ impl<'a> Pass<'a> {
             stable: state.stable_destination.clone().unwrap_or_else(|| implied(roles.stable)),
             canary: state.canary_destination.clone().unwrap_or_else(|| implied(roles.new)),
             weight: state.weight,
+            managed: state.managed,
             max,
         };
         Pass {
@@ -204,6 +216,12 @@ impl<'a> Pass<'a> {
         if goal != self.state.weight.requested {
             routing.push((MoveKind::Weight(goal), weight_reason));
         }
+        let managed = self.wants_managed();
+        if managed != self.state.managed.requested {
+            let reason =
+                if managed { "the canary can serve what leads there" } else { "nothing is to lead there" };
+            routing.push((MoveKind::Managed(managed), reason.into()));
+        }
         let handover_size = self.selectors(goal, &mut routing);
         let mut after = before;
         for (kind, _) in &routing {
@@ -225,11 +243,24 @@ impl<'a> Pass<'a> {
         } else if self.moves.wait.is_none() {
             self.moves.wait = self.explain_stillness();
         }
-        for at in [self.state.weight.settles_at, self.routes.stable.settles_at, self.routes.canary.settles_at]
-        {
+        let weight = self.state.weight;
+        for at in [weight.settles_at, weight.released_at, self.state.managed.settles_at] {
             self.moves.recheck(at);
         }
+        for destination in [&self.routes.stable, &self.routes.canary] {
+            self.moves.recheck(destination.settles_at);
+        }
         self.moves
+    }
+
+    /// Whether managed routes are to be there now: they follow the pods of the new version, not the weight,
+    /// and come back by themselves.
+    fn wants_managed(&self) -> bool {
+        self.intent.managed
+            && self.is_going
+            && !self.is_asleep
+            && self.canary_settled()
+            && self.set(self.new).ready > 0
     }
 
     fn position(&mut self, wanted: &impl Fn(Version) -> i64, goal: i64) {
@@ -237,13 +268,15 @@ impl<'a> Pass<'a> {
             self.moves.is_awake = true;
         }
         let weight = self.state.weight;
-        let no_share = self.want_weight == 0 && weight.requested == 0;
+        let no_share = self.want_weight == 0 && weight.requested == 0 && !self.intent.managed;
         if !self.is_going
             || self.is_asleep
             || self.intent.is_halted
             || !(self.canary_settled() || no_share)
             || !weight.is_settled()
             || goal != weight.requested
+            || self.intent.managed != self.state.managed.requested
+            || !self.state.managed.is_settled()
         {
             return;
         }
@@ -297,6 +330,14 @@ impl<'a> Pass<'a> {
                 object: "canary weight".into(),
                 seen: format!("between {} and {} of {}", weight.low, weight.high, self.max),
                 wanted: weight.requested.to_string(),
+            });
+        }
+        if !self.state.managed.is_settled() {
+            return Some(Wait {
+                reason: WaitReason::Weight,
+                object: "managed routes".into(),
+                seen: LATE.into(),
+                wanted: if self.state.managed.requested { "in force" } else { "gone" }.into(),
             });
         }
         for version in [self.new, self.stable] {

@@ -18,6 +18,12 @@ impl Pass<'_> {
         need(share - 1, per, self.max).max(i64::from(share > 0 && self.replicas > 0))
     }
 
+    /// Pods that a version keeps because something may still lead there, apart from its share.
+    fn least(&self, version: Version, after: &Routes) -> i64 {
+        let is_primary = self.state.needs_live_primary && after.stable.may_use(version);
+        i64::from(self.replicas > 0 && (is_primary || after.has_managed(version)))
+    }
+
     pub(super) fn wanted_sizes(
         &self,
         goal: i64,
@@ -35,6 +41,12 @@ impl Pass<'_> {
                 None => self.need(self.want_weight).max(least(self.want_weight)),
             }
             .max(handover_size);
+            if self.intent.keeps_size && !self.is_asleep {
+                new = new.max(self.set(self.new).size.min(self.replicas));
+            }
+            if self.intent.managed && !self.is_asleep {
+                new = new.max(1);
+            }
             if self.mode.dynamic_stable {
                 let everything = self.is_draining()
                     || (self.ready_behind_canary() == 0 && self.state.weight.requested > 0);
@@ -99,7 +111,8 @@ impl Pass<'_> {
             let live = after.live_share(version);
             let is_member = version == self.stable || (version == self.new && self.is_going);
             let to = if is_member {
-                self.member_size(version, wanted(version).max(self.hold(live)))
+                let least = self.least(version, after);
+                self.member_size(version, wanted(version).max(self.hold(live)).max(least))
             } else {
                 self.leaving_size(version, live, after)
             };
@@ -138,6 +151,7 @@ impl Pass<'_> {
         } else {
             self.hold(live)
         };
+        let hold = hold.max(self.least(version, after));
         let is_aborted = !self.is_promoted && !self.is_going && version == self.new;
         let (delay, is_explicit) = if is_aborted {
             self.intent.abort_scale_down_delay

@@ -122,12 +122,14 @@ impl Pass<'_> {
             && self.set(self.new).size == 0
             && taken >= self.state.corridor.cap();
         let target = if no_place { self.stable } else { want_canary };
-        let no_share = requested == 0 && low == 0 && high == 0;
+        let managed = self.state.managed;
+        let no_share = requested == 0 && low == 0 && high == 0 && !managed.requested && !managed.may_be_live;
         let hands_over = self.state.grace_is_over
             && self.is_going
             && !self.is_asleep
             && goal == requested
             && requested > 0
+            && !managed.requested
             && selected != Some(self.stable)
             && target == self.new
             && (self.stable_settled() || low == self.max)
