@@ -17,8 +17,11 @@ use sluice_engine::merge;
 use sluice_engine::plan::{Action, Plan};
 use sluice_engine::spec::SELECTED_AT;
 use sluice_engine::world::{Rollout, World};
+use sluice_traffic::{Edit, ObjectKind, ObjectRef};
 
+use crate::cache::ObjectKey;
 use crate::lease::Leadership;
+use crate::routes::{self, RouteMemory};
 
 /// The field manager of all our writes; Argo CD users know it by this name.
 pub const FIELD_MANAGER: &str = "rollouts-controller";
@@ -32,6 +35,8 @@ pub enum Kind {
     ReplicaSet,
     /// A Service.
     Service,
+    /// An object that routes stand in.
+    Route(ObjectKind),
 }
 
 impl Kind {
@@ -41,6 +46,7 @@ impl Kind {
             Kind::Rollout => "Rollout",
             Kind::ReplicaSet => "ReplicaSet",
             Kind::Service => "Service",
+            Kind::Route(kind) => kind.kind,
         }
     }
 
@@ -50,6 +56,7 @@ impl Kind {
             Kind::Rollout => format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"),
             Kind::ReplicaSet => format!("/apis/apps/v1/namespaces/{namespace}/replicasets"),
             Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
+            Kind::Route(kind) => routes::path(kind, None, namespace),
         }
     }
 }
@@ -58,9 +65,9 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trace {
     /// The object is at this version, or a later one.
-    Wrote(Kind, String, String),
+    Wrote(Kind, ObjectKey, String),
     /// The object is gone; it was at this version.
-    Deleted(Kind, String, String),
+    Deleted(Kind, ObjectKey, String),
 }
 
 /// Why a plan was not carried out to its end.
@@ -91,6 +98,14 @@ pub enum ActError {
         /// Why.
         source: kube::Error,
     },
+    /// A router's objects could not be written.
+    #[error("{object}: {problem}")]
+    Route {
+        /// Which one.
+        object: String,
+        /// Why.
+        problem: String,
+    },
     /// The API server did not do what was asked.
     #[error("cannot {verb} {kind} {namespace}/{name}: {source}")]
     Api {
@@ -115,6 +130,7 @@ impl ActError {
             ActError::Conflict { .. } => "conflict",
             ActError::Collision { .. } => "collision",
             ActError::Create { .. } => "create",
+            ActError::Route { .. } => "route",
             ActError::Api { .. } => "api",
         }
     }
@@ -155,6 +171,8 @@ pub struct Actor<'a> {
     pub world: &'a World,
     /// When it was looked at.
     pub now: Timestamp,
+    /// The routes as they were looked at, and what is remembered of them.
+    pub routes: Option<(&'a routes::Look, &'a RouteMemory)>,
 }
 
 /// The writes that were done, and how it ended.
@@ -175,6 +193,11 @@ impl Actor<'_> {
 
     fn rollout(&self) -> &Rollout {
         &self.world.rollout
+    }
+
+    /// The key of an object beside the Rollout.
+    fn key(&self, name: &str) -> ObjectKey {
+        ObjectKey::new(self.rollout().namespace.as_str(), name)
     }
 
     async fn all(&self, plan: &Plan, traces: &mut Vec<Trace>) -> Result<(), ActError> {
@@ -227,12 +250,15 @@ impl Actor<'_> {
                 });
                 self.patch(Kind::ReplicaSet, name, body, traces).await.map(|_| ())
             }
-            Action::AmendReplicaSet { name, resource_version, annotations, min_ready_seconds } => {
+            Action::AmendReplicaSet { name, resource_version, annotations, min_ready_seconds, template } => {
                 let mut body = json!({
                     "metadata": {"resourceVersion": resource_version, "annotations": annotations_json(annotations)},
                 });
                 if let Some(seconds) = min_ready_seconds {
-                    body["spec"] = json!({"minReadySeconds": seconds});
+                    body["spec"]["minReadySeconds"] = json!(seconds);
+                }
+                if !template.is_null() {
+                    body["spec"]["template"] = template.clone();
                 }
                 self.patch(Kind::ReplicaSet, name, body, traces).await.map(|_| ())
             }
@@ -262,13 +288,112 @@ impl Actor<'_> {
                 });
                 self.patch(Kind::Service, name, body, traces).await.map(|_| ())
             }
-            Action::Route { weight } => {
-                // No router is part of this build, and a spec that names one is held before it comes to
-                // this.
-                tracing::error!(rollout = %self.rollout().name, "a weight of {weight} is wanted and no router is there");
+            Action::Route(wanted) => self.route(wanted, traces).await,
+        }
+    }
+
+    /// Lets every router's objects show these routes. One that fails does not hold the others.
+    async fn route(
+        &self,
+        wanted: &sluice_engine::traffic::Routes,
+        traces: &mut Vec<Trace>,
+    ) -> Result<(), ActError> {
+        let Some((look, memory)) = self.routes else { return Ok(()) };
+        let rollout = self.rollout();
+        let routes = routes::to_router(wanted);
+        let mut edits = Vec::new();
+        let mut failed = None;
+        for router in look.routers() {
+            match router.with_routes(&look.observed, &routes) {
+                Ok(found) => edits.extend(found),
+                Err(error) => {
+                    let object = format!("router {}", router.name());
+                    failed = failed.or(Some(ActError::Route { object, problem: error.to_string() }));
+                }
+            }
+        }
+        let is_change = !edits.is_empty();
+        if is_change || failed.is_some() {
+            memory.asks(rollout, wanted, self.now);
+        }
+        for (reference, edit) in &edits {
+            match self.edit(reference, look.observed.get(reference), edit, traces).await {
+                Ok(()) => {}
+                Err(error @ (ActError::NotLeading | ActError::Conflict { .. })) => return Err(error),
+                Err(error) => {
+                    let object = routes::describe(reference);
+                    failed = failed.or(Some(ActError::Route { object, problem: error.to_string() }));
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                memory.shows(rollout, wanted, is_change, self.now);
                 Ok(())
             }
         }
+    }
+
+    /// Brings one object of a router into the wanted form, as long as it is the one that was looked at.
+    async fn edit(
+        &self,
+        reference: &ObjectRef,
+        observed: Option<&Value>,
+        edit: &Edit,
+        traces: &mut Vec<Trace>,
+    ) -> Result<(), ActError> {
+        let kind = Kind::Route(reference.kind);
+        let key = ObjectKey::new(reference.namespace.as_str(), reference.name.as_str());
+        let text = |object: &Value, pointer: &str| {
+            object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let version = observed.map(|object| text(object, "/metadata/resourceVersion"));
+        let api_version = observed.and_then(|object| object["apiVersion"].as_str());
+        let builder =
+            |api_version| Builder::new(routes::path(reference.kind, api_version, &reference.namespace));
+        match (edit, observed) {
+            (Edit::Put(wanted), Some(observed)) => {
+                let Some(mut patch) = merge::diff(observed, wanted) else { return Ok(()) };
+                patch["metadata"]["resourceVersion"] = version.into();
+                let request =
+                    builder(api_version).patch(&reference.name, &patch_parameters(), &Patch::Merge(patch));
+                let written: Written = self.send("patch", kind, &reference.name, request).await?;
+                traces.push(Trace::Wrote(kind, key, written.metadata.resource_version));
+            }
+            (Edit::Put(wanted), None) => {
+                let parameters =
+                    PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+                let body = serde_json::to_vec(wanted).unwrap_or_default();
+                let request = builder(wanted["apiVersion"].as_str()).create(&parameters, body);
+                match self.send::<Written>("create", kind, &reference.name, request).await {
+                    Ok(written) => traces.push(Trace::Wrote(kind, key, written.metadata.resource_version)),
+                    Err(ActError::Api { source: kube::Error::Api(status), .. })
+                        if status.reason == "AlreadyExists" =>
+                    {
+                        return Err(ActError::Conflict { kind: kind.name(), name: reference.name.clone() });
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            (Edit::Delete, Some(observed)) => {
+                let parameters = DeleteParams {
+                    preconditions: Some(Preconditions {
+                        uid: Some(text(observed, "/metadata/uid")).filter(|uid| !uid.is_empty()),
+                        resource_version: version.clone(),
+                    }),
+                    ..DeleteParams::background()
+                };
+                let request = builder(api_version).delete(&reference.name, &parameters);
+                match self.send::<Value>("delete", kind, &reference.name, request).await {
+                    Ok(_) => traces.push(Trace::Deleted(kind, key, version.unwrap_or_default())),
+                    Err(ActError::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            (Edit::Delete, None) => {}
+        }
+        Ok(())
     }
 
     async fn create(&self, name: &str, object: &Value, traces: &mut Vec<Trace>) -> Result<(), ActError> {
@@ -279,7 +404,11 @@ impl Actor<'_> {
         let sent = self.send::<Written>("create", Kind::ReplicaSet, name, request).await;
         match sent {
             Ok(written) => {
-                traces.push(Trace::Wrote(Kind::ReplicaSet, name.into(), written.metadata.resource_version));
+                traces.push(Trace::Wrote(
+                    Kind::ReplicaSet,
+                    self.key(name),
+                    written.metadata.resource_version,
+                ));
                 Ok(())
             }
             Err(ActError::Api { source: kube::Error::Api(status), .. })
@@ -309,7 +438,7 @@ impl Actor<'_> {
         if !is_ours || Some(owned.set.template) != wanted {
             return Err(ActError::Collision { name: name.into() });
         }
-        traces.push(Trace::Wrote(Kind::ReplicaSet, name.into(), owned.set.resource_version.clone()));
+        traces.push(Trace::Wrote(Kind::ReplicaSet, self.key(name), owned.set.resource_version.clone()));
         Ok(())
     }
 
@@ -363,7 +492,7 @@ impl Actor<'_> {
         let request = Builder::new(path).delete(name, &parameters);
         match self.send::<Value>("delete", Kind::ReplicaSet, name, request).await {
             Ok(_) => {
-                traces.push(Trace::Deleted(Kind::ReplicaSet, name.into(), resource_version.into()));
+                traces.push(Trace::Deleted(Kind::ReplicaSet, self.key(name), resource_version.into()));
                 Ok(())
             }
             Err(ActError::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => Ok(()),
@@ -375,14 +504,23 @@ impl Actor<'_> {
         &self,
         kind: Kind,
         name: &str,
-        body: Value,
+        mut body: Value,
         traces: &mut Vec<Trace>,
     ) -> Result<String, ActError> {
+        // An earlier write of this plan left a version that is as good as the one that was looked at.
+        let key = self.key(name);
+        let latest = traces.iter().rev().find_map(|trace| match trace {
+            Trace::Wrote(k, object, version) if *k == kind && *object == key => Some(version),
+            _ => None,
+        });
+        if let (Some(version), Some(given)) = (latest, body.pointer_mut("/metadata/resourceVersion")) {
+            *given = version.as_str().into();
+        }
         let builder = Builder::new(kind.path(&self.rollout().namespace));
         let request = builder.patch(name, &patch_parameters(), &Patch::Merge(body));
         let written: Written = self.send("patch", kind, name, request).await?;
         let version = written.metadata.resource_version;
-        traces.push(Trace::Wrote(kind, name.into(), version.clone()));
+        traces.push(Trace::Wrote(kind, self.key(name), version.clone()));
         Ok(version)
     }
 
@@ -403,7 +541,7 @@ impl Actor<'_> {
         };
         let written: Written = self.send("patch", Kind::Rollout, &rollout.name, request).await?;
         let version = written.metadata.resource_version;
-        traces.push(Trace::Wrote(Kind::Rollout, rollout.name.clone(), version.clone()));
+        traces.push(Trace::Wrote(Kind::Rollout, self.key(&rollout.name), version.clone()));
         Ok(version)
     }
 

@@ -9,6 +9,7 @@ use sluice_engine::spec::{self, OwnedSet, Owner};
 use sluice_engine::world::{Rollout, Service, Settings, Traffic, World};
 
 use crate::cache::{Body, Cache, ObjectKey};
+use crate::routes;
 
 /// The index entry of ReplicaSets that nobody owns.
 pub const ORPHANS: &str = "orphans";
@@ -24,7 +25,9 @@ pub fn read_rollout(object: Value) -> Result<Rollout, String> {
         Some(problem) => Some(problem.to_string()),
         None => validate_rollout(&rollout, false).first().map(ToString::to_string),
     };
-    Ok(spec::rollout(rollout, problem))
+    let mut rollout = spec::rollout(rollout, problem);
+    routes::mark_unsupported(&mut rollout);
+    Ok(rollout)
 }
 
 /// Takes a ReplicaSet over from its JSON.
@@ -49,9 +52,10 @@ pub fn service_names(rollout: &Rollout) -> Vec<&String> {
     services.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The index entries of a Rollout: the Services that it names.
+/// The index entries of a Rollout: the Services that it names, and the objects that its routes stand in.
 pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
-    service_names(rollout).into_iter().map(|name| format!("{}/{name}", rollout.namespace)).collect()
+    let services = service_names(rollout).into_iter().map(|name| format!("{}/{name}", rollout.namespace));
+    services.chain(routes::index(rollout)).collect()
 }
 
 /// The index entries of a ReplicaSet.
@@ -68,6 +72,7 @@ pub fn world(
     rollout: Arc<Rollout>,
     sets: &Cache<OwnedSet>,
     services: &Cache<Service>,
+    traffic: Traffic,
     troubles: BTreeMap<String, String>,
     settings: Settings,
 ) -> Result<World, String> {
@@ -96,5 +101,5 @@ pub fn world(
         Some((name.clone(), Service::clone(&service)))
     });
     let services = found.collect();
-    Ok(World { rollout, replica_sets, orphans, services, traffic: Traffic::default(), troubles, settings })
+    Ok(World { rollout, replica_sets, orphans, services, traffic, troubles, settings })
 }

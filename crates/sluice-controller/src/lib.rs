@@ -14,9 +14,11 @@ pub mod gather;
 pub mod lease;
 pub mod logging;
 pub mod metrics;
+pub mod pod_sync;
 pub mod pods;
 pub mod queue;
 pub mod reconcile;
+pub mod routes;
 pub mod run;
 pub mod server;
 

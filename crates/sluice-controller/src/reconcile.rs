@@ -10,7 +10,7 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 use sluice_engine::moves::WaitReason;
-use sluice_engine::plan::Plan;
+use sluice_engine::plan::{Action, Plan};
 use sluice_engine::spec::OwnedSet;
 use sluice_engine::world::{ReplicaSet, Rollout, Service, Settings, World};
 use tokio::time::Instant;
@@ -22,13 +22,19 @@ use crate::events::{EventType, Events, NewEvent, Regarding};
 use crate::gather;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
+use crate::pod_sync;
 use crate::pods::PodWatches;
 use crate::queue::Outcome;
+use crate::routes::{self, RouteMemory, RouteObjects};
 
 /// How long a watch may take to show our own write before we ask.
 pub const WATCH_PATIENCE: Duration = Duration::from_secs(10);
 /// When to look again after a conflict, should no event come.
 const CONFLICT_RETRY: Duration = Duration::from_secs(1);
+/// When to go on with pods that could not be patched.
+const POD_SYNC_RETRY: Duration = Duration::from_secs(5);
+/// When to look again while the first list of a kind is being read.
+const READING_PATIENCE: Duration = Duration::from_millis(250);
 
 /// What an object is known by.
 type Target = (Kind, ObjectKey);
@@ -49,6 +55,10 @@ pub struct Reconciler {
     pub sets: Cache<OwnedSet>,
     /// Services.
     pub services: Cache<Service>,
+    /// Objects that routes stand in.
+    pub route_objects: RouteObjects,
+    /// What is remembered of routes.
+    pub route_memory: RouteMemory,
     /// Pods that are awaited.
     pub pods: PodWatches,
     /// Where events go.
@@ -120,9 +130,10 @@ impl Reconciler {
     /// What would be looked at and done now, for people who ask why.
     pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
         let rollout = self.rollouts.get(key)?;
+        let traffic = self.routes(&rollout).ok()?.map(|look| look.traffic).unwrap_or_default();
+        let troubles = self.pods.troubles(key);
         let world =
-            gather::world(rollout, &self.sets, &self.services, self.pods.troubles(key), self.settings)
-                .ok()?;
+            gather::world(rollout, &self.sets, &self.services, traffic, troubles, self.settings).ok()?;
         let plan = sluice_engine::decide(&world, self.clock.now());
         Some(json!({
             "world": format!("{world:#?}"),
@@ -159,8 +170,13 @@ impl Reconciler {
                 return Outcome::Failed;
             }
         }
+        let Ok(routes) = self.routes(&rollout) else {
+            return Outcome::Done(Some(Instant::now() + READING_PATIENCE));
+        };
+        let traffic = routes.as_ref().map(|look| look.traffic.clone()).unwrap_or_default();
         let troubles = self.pods.troubles(&key);
-        let world = match gather::world(rollout, &self.sets, &self.services, troubles, self.settings) {
+        let sets = &self.sets;
+        let world = match gather::world(rollout, sets, &self.services, traffic, troubles, self.settings) {
             Ok(world) => world,
             Err(problem) => {
                 tracing::error!(namespace = %key.namespace, rollout = %key.name, "{problem}");
@@ -176,18 +192,52 @@ impl Reconciler {
             }
             tracing::error!(namespace = %key.namespace, rollout = %key.name, "neither goal nor write nor wait: {:?}", plan.status);
         }
-        let acted =
-            Actor { client: &self.client, leadership: &self.leadership, world: &world, now }.act(&plan).await;
+        let actor = Actor {
+            client: &self.client,
+            leadership: &self.leadership,
+            world: &world,
+            now,
+            routes: routes.as_ref().map(|look| (look, &self.route_memory)),
+        };
+        let acted = actor.act(&plan).await;
         self.remember(&key, &acted);
         match acted.result {
             Ok(()) => {
                 self.emit(&world.rollout, &plan);
                 let look_at_pods = self.pods.follow(&key, awaited(&plan, &world));
-                let recheck = plan.recheck_at.map(|at| self.clock.instant_at(at));
-                Outcome::Done([recheck, look_at_pods].into_iter().flatten().min())
+                let retry_at = routes.as_ref().and_then(|look| look.retry_at);
+                let recheck = [plan.recheck_at, retry_at].into_iter().flatten().min();
+                let recheck = recheck.map(|at| self.clock.instant_at(at));
+                // Routes that stood there already bring no event.
+                let asked = plan.writes.iter().any(|write| matches!(write.action, Action::Route(_)));
+                let again = asked.then(Instant::now);
+                let again = [again, self.sync_pods(&key, &plan).await].into_iter().flatten().min();
+                Outcome::Done([recheck, look_at_pods, again].into_iter().flatten().min())
             }
             Err(error) => self.trouble(&key, &world, error).await,
         }
+    }
+
+    /// Lets pods follow their ReplicaSets. Returns when to go on, if some are left.
+    async fn sync_pods(&self, key: &ObjectKey, plan: &Plan) -> Option<Instant> {
+        let mut again = None;
+        for sync in &plan.pod_syncs {
+            match pod_sync::follow(&self.client, &self.leadership, &key.namespace, sync).await {
+                Ok(pod_sync::Synced::All) => {}
+                Ok(pod_sync::Synced::Some) => again = Some(Instant::now()),
+                Err(error) => {
+                    tracing::warn!(namespace = %key.namespace, rollout = %key.name, "pods of {} do not follow: {error}", sync.replica_set);
+                    again = again.or(Some(Instant::now() + POD_SYNC_RETRY));
+                }
+            }
+        }
+        again
+    }
+
+    /// Looks at the routes of a Rollout.
+    fn routes(&self, rollout: &Rollout) -> Result<Option<routes::Look>, routes::NotReady> {
+        let now = self.clock.now();
+        routes::look(rollout, &self.route_objects, &self.route_memory, self.settings, now)
     }
 
     /// Whether the caches show our own last writes: `None`, or when to look again.
@@ -211,6 +261,7 @@ impl Reconciler {
                         Kind::Rollout => self.rollouts.relist(),
                         Kind::ReplicaSet => self.sets.relist(),
                         Kind::Service => self.services.relist(),
+                        Kind::Route(kind) => self.route_objects.relist(kind),
                     }
                     match live {
                         Some(version) => self.versions.wrote(target, version, now),
@@ -230,11 +281,16 @@ impl Reconciler {
             Kind::Rollout => self.rollouts.version(key),
             Kind::ReplicaSet => self.sets.version(key),
             Kind::Service => self.services.version(key),
+            Kind::Route(kind) => self.route_objects.version(*kind, key),
         }
     }
 
     async fn live_version(&self, (kind, key): &Target) -> Result<Option<String>, kube::Error> {
-        let request = kube::core::Request::new(kind.path(&key.namespace))
+        let path = match kind {
+            Kind::Route(route) => self.route_objects.path(*route, &key.namespace, &key.name),
+            Kind::Rollout | Kind::ReplicaSet | Kind::Service => kind.path(&key.namespace),
+        };
+        let request = kube::core::Request::new(path)
             .get(&key.name, &kube::api::GetParams::default())
             .map_err(kube::Error::BuildRequest)?;
         match self.client.request::<Value>(request).await {
@@ -247,8 +303,8 @@ impl Reconciler {
     fn remember(&self, key: &ObjectKey, acted: &Acted) {
         let now = Instant::now();
         for trace in &acted.traces {
-            let (Trace::Wrote(kind, name, version) | Trace::Deleted(kind, name, version)) = trace;
-            let target = (*kind, ObjectKey::new(std::sync::Arc::clone(&key.namespace), name.as_str()));
+            let (Trace::Wrote(kind, object, version) | Trace::Deleted(kind, object, version)) = trace;
+            let target = (*kind, object.clone());
             match trace {
                 Trace::Wrote(..) => self.versions.wrote(target.clone(), version.clone(), now),
                 Trace::Deleted(..) => self.versions.deleted(target.clone(), version.clone(), now),
@@ -312,6 +368,12 @@ impl Reconciler {
                 }
                 error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
             }
+            ActError::Route { object, problem } => {
+                // The next look says so in the status; it does all that does not need the router.
+                self.say(&world.rollout, true, "TrafficRoutingError", &error.to_string());
+                self.route_memory.refuses(&world.rollout, object.clone(), problem.clone(), self.clock.now());
+                Outcome::Done(Some(Instant::now()))
+            }
             ActError::Api { .. } => {
                 tracing::warn!(namespace = %key.namespace, rollout = %key.name, "{error}");
                 error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
@@ -337,7 +399,7 @@ impl Reconciler {
         match self.client.request::<Value>(request).await {
             Ok(object) => {
                 let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-                let traces = vec![Trace::Wrote(Kind::Rollout, key.name.to_string(), version)];
+                let traces = vec![Trace::Wrote(Kind::Rollout, key.clone(), version)];
                 self.remember(key, &Acted { traces, result: Ok(()) });
                 Outcome::Done(Some(Instant::now() + CONFLICT_RETRY))
             }

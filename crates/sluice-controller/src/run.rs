@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, Samples};
 use crate::pods::PodWatches;
 use crate::queue::{self, Queue};
 use crate::reconcile::{Counts, Pending, Reconciler, WATCH_PATIENCE};
+use crate::routes::{self, RouteMemory, RouteObjects};
 
 /// What a controller is run with.
 #[derive(Clone)]
@@ -197,14 +198,17 @@ impl Controller {
         let leadership = if options.lease.is_some() { Leadership::standby() } else { Leadership::always() };
         let queue = Queue::new("Rollouts", |key: &ObjectKey| key.lane(), options.seed);
         let (events, writer) = Events::new(client.clone(), clock.clone(), leadership.clone());
+        let rollouts = Cache::with_index("Rollout", gather::index_rollout);
         let reconciler = Reconciler {
             client: client.clone(),
             clock: clock.clone(),
             settings: options.settings,
             leadership,
-            rollouts: Cache::with_index("Rollout", gather::index_rollout),
+            rollouts,
             sets: Cache::with_index("ReplicaSet", gather::index_set),
             services: Cache::new("Service"),
+            route_objects: route_objects(&options, &client, &queue, &rollouts),
+            route_memory: RouteMemory::default(),
             pods: PodWatches::new(client.clone(), queue.clone()),
             events,
             versions: Versions::new(WATCH_PATIENCE),
@@ -252,6 +256,7 @@ impl Controller {
         reconciler.pods.clear();
         let _ = stop.send(true);
         while election.join_next().await.is_some() {}
+        reconciler.route_objects.shutdown().await;
         tasks.shutdown().await;
     }
 }
@@ -271,6 +276,8 @@ async fn work(
         reconciler.rollouts.wait_ready().await;
         reconciler.sets.wait_ready().await;
         reconciler.services.wait_ready().await;
+        // Another leader may have written routes meanwhile.
+        reconciler.route_memory.clear();
         tracing::info!(
             "Argo Rollouts controller starting: leading, {} Rollouts known",
             reconciler.rollouts.len()
@@ -331,8 +338,12 @@ fn feeds(
         None => rollouts,
     };
     let own = queue.clone();
+    let memory = reconciler.route_memory.clone();
     tasks.spawn(reconciler.rollouts.clone().feed(rollouts, gather::read_rollout, move |change| {
-        let _: &crate::cache::Change<'_, Rollout> = change;
+        let change: &crate::cache::Change<'_, Rollout> = change;
+        if let (None, Some(gone)) = (change.new, change.old_object()) {
+            memory.forget(&gone.uid);
+        }
         own.add(change.key.clone());
     }));
 
@@ -357,6 +368,34 @@ fn feeds(
             own.add(key);
         }
     }));
+}
+
+/// The caches of objects that routes stand in; a change of one is told to the Rollouts that name it.
+fn route_objects(
+    options: &Options,
+    client: &Client,
+    queue: &Queue<ObjectKey>,
+    rollouts: &Cache<Rollout>,
+) -> RouteObjects {
+    let (client, seed, period) = (client.clone(), options.seed, options.audit_period);
+    let namespace = options.namespace.clone();
+    let source = move |resources| {
+        let source = Source::optional(client.clone(), resources).in_namespace(namespace.clone()).seeded(seed);
+        match period {
+            Some(period) => source.audited_every(period),
+            None => source,
+        }
+    };
+    let (queue, rollouts) = (queue.clone(), rollouts.clone());
+    RouteObjects::new(source, move |kind, source, cache, tasks| {
+        let (queue, rollouts) = (queue.clone(), rollouts.clone());
+        tasks.spawn(cache.feed(source, routes::read_object, move |change| {
+            let name = routes::index_name(kind, &change.key.namespace, &change.key.name);
+            for (key, _) in rollouts.indexed(&name) {
+                queue.add(key);
+            }
+        }));
+    })
 }
 
 /// Whether nothing that is looked at changed.

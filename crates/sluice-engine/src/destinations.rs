@@ -170,6 +170,7 @@ fn amend(
         resource_version: set.resource_version.clone(),
         annotations,
         min_ready_seconds: None,
+        template: serde_json::Value::Null,
     })
 }
 

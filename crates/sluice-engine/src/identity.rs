@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sluice_api::keys;
 
-use crate::template;
 use crate::world::{ReplicaSet, Rollout, Spec};
+use crate::{parts, template};
 
 /// Returns the ReplicaSet whose template means what `spec` wants. Of several, the one that the status
 /// already calls current, then the stable one, then the oldest.
@@ -80,7 +80,8 @@ pub fn amendments(
     (!annotations.is_empty() || min_ready.is_some()).then_some((annotations, min_ready))
 }
 
-/// Builds the ReplicaSet of a new revision.
+/// Builds the ReplicaSet of a new revision. `stable_hash` is the stable version beside it, if there is one.
+#[allow(clippy::too_many_arguments)]
 pub fn new_replica_set(
     rollout: &Rollout,
     spec: &Spec,
@@ -88,8 +89,13 @@ pub fn new_replica_set(
     revision: i64,
     size: i64,
     desired: i64,
+    stable_hash: Option<&str>,
 ) -> Value {
     let mut template = spec.template.json();
+    let other = stable_hash.filter(|stable| *stable != hash);
+    if let Some((rule, stable)) = spec.parts.anti_affinity.as_ref().zip(other) {
+        template["spec"]["affinity"] = parts::keep_apart(&template, rule, stable, &rollout.namespace);
+    }
     if !template.get("metadata").is_some_and(Value::is_object) {
         template["metadata"] = json!({});
     }
@@ -98,6 +104,9 @@ pub fn new_replica_set(
     }
     template["metadata"]["labels"][keys::POD_TEMPLATE_HASH] = hash.into();
     let labels = template["metadata"]["labels"].clone();
+    if !template["metadata"].get("annotations").is_some_and(Value::is_object) && !spec.parts.is_plain() {
+        template["metadata"]["annotations"] = json!({});
+    }
     let mut selector = spec.selector.clone();
     if !selector.get("matchLabels").is_some_and(Value::is_object) {
         selector["matchLabels"] = json!({});
@@ -107,6 +116,8 @@ pub fn new_replica_set(
         copied_annotations(rollout).map(|(key, value)| (key.as_str(), value.clone())).collect();
     annotations.insert(keys::REVISION, revision.to_string());
     annotations.insert(keys::DESIRED_REPLICAS, desired.to_string());
+    let part = if other.is_some() { &spec.parts.new } else { &spec.parts.stable };
+    part.put(&mut template, &mut annotations);
     let mut object = json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",

@@ -6,7 +6,8 @@
 //! In reading order: `world` (what is looked at), `plan` (what is asked for), `decide` (the top),
 //! `pass` (what every strategy does alike), `canary` and `blue_green` (the machines: where we want to be), `moves` (the planner: which writes are safe now),
 //! `replicas` (arithmetic), `identity` (which ReplicaSet is which revision), `template` (when two
-//! templates mean the same), `status`, `conditions`, `deadline`, `references`, `destinations`, `traffic` (what is known of routes),
+//! templates mean the same), `status`, `conditions`, `deadline`, `parts` (what pods carry
+//! because of the part that their version plays), `references`, `destinations`, `traffic` (what is known of routes),
 //! `spec`.
 
 #![warn(missing_docs)]
@@ -20,6 +21,7 @@ pub mod destinations;
 pub mod identity;
 pub mod merge;
 pub mod moves;
+pub mod parts;
 mod pass;
 pub mod pause;
 pub mod plan;

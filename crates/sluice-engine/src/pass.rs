@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use sluice_api::keys;
 use sluice_api::meta::Time;
 use sluice_api::rollout::{CompletionStatus, ConditionStatus, PauseCondition, PauseReason, RolloutStatus};
@@ -18,7 +19,7 @@ use crate::pause::{PauseDecision, PauseStep, decide_pause};
 use crate::plan::{Action, Event, Plan, Write};
 use crate::status::{self, Facts};
 use crate::world::{InvalidSpec, ReplicaSet, Rollout, Spec, World};
-use crate::{destinations, identity};
+use crate::{destinations, identity, parts};
 
 /// One look at one Rollout.
 pub(crate) struct Pass<'a> {
@@ -537,23 +538,9 @@ impl<'a> Pass<'a> {
                 let size = if self.spec.is_paused { 0 } else { planned_size(moves, self.new).unwrap_or(0) };
                 self.create(size);
             }
-            Some(set) => {
-                if let Some((annotations, min_ready_seconds)) =
-                    identity::amendments(self.rollout, self.spec, set, self.revision)
-                {
-                    let action = Action::AmendReplicaSet {
-                        name: set.name.clone(),
-                        resource_version: set.resource_version.clone(),
-                        annotations,
-                        min_ready_seconds,
-                    };
-                    self.write(
-                        action,
-                        "the current ReplicaSet carries the Rollout's annotations and its revision",
-                    );
-                }
-            }
+            Some(set) => self.amend(set),
         }
+        self.dress();
         if self.rollout.annotation(keys::REVISION) != Some(self.revision.to_string().as_str()) {
             let annotations = [(keys::REVISION.to_owned(), Some(self.revision.to_string()))].into();
             self.write(Action::AnnotateRollout { annotations }, "the revision of the current template");
@@ -563,6 +550,64 @@ impl<'a> Pass<'a> {
             ));
         }
         !is_held
+    }
+
+    /// Brings the ReplicaSet of the current template up to date.
+    fn amend(&mut self, set: &ReplicaSet) {
+        let amendments = identity::amendments(self.rollout, self.spec, set, self.revision);
+        let stable = self.status.stable_rs.as_str();
+        let is_stale = self.direction() == Direction::Going && set.apart_from.as_deref() != Some(stable);
+        let affinity = self.spec.parts.anti_affinity.as_ref().filter(|_| is_stale).map(|rule| {
+            let template = self.spec.template.json();
+            json!({"spec": {"affinity": parts::keep_apart(&template, rule, stable, &self.rollout.namespace)}})
+        });
+        if amendments.is_none() && affinity.is_none() {
+            return;
+        }
+        let (annotations, min_ready_seconds) = amendments.unwrap_or_default();
+        let action = Action::AmendReplicaSet {
+            name: set.name.clone(),
+            resource_version: set.resource_version.clone(),
+            annotations,
+            min_ready_seconds,
+            template: affinity.unwrap_or_default(),
+        };
+        let reason = "the current ReplicaSet carries the Rollout's annotations and its revision";
+        self.write(action, reason);
+    }
+
+    /// Gives every version the metadata of its part. One write to an object in a look: what is amended
+    /// already is dressed in the next.
+    fn dress(&mut self) {
+        let parts = &self.spec.parts;
+        let none = parts::Metadata::default();
+        for version in 0..self.count() {
+            let Some(set) = self.set(version) else { continue };
+            let wanted = match () {
+                () if Some(version) == self.stable => &parts.stable,
+                () if version == self.new && self.is_promoted() => &parts.stable,
+                () if version == self.new => &parts.new,
+                () => &none,
+            };
+            let is_written = self.plan.writes.iter().any(
+                |write| matches!(&write.action, Action::AmendReplicaSet { name, .. } if *name == set.name),
+            );
+            match parts::change(set, wanted, &self.spec.template) {
+                Some(change) if !is_written => {
+                    let action = Action::AmendReplicaSet {
+                        name: set.name.clone(),
+                        resource_version: set.resource_version.clone(),
+                        annotations: change.annotations,
+                        min_ready_seconds: None,
+                        template: change.template,
+                    };
+                    self.write(action, "pods carry what belongs to the part of their version");
+                }
+                Some(_) => {}
+                None if is_written => {}
+                None => self.plan.pod_syncs.extend(parts::pods_to_follow(set, &self.spec.template)),
+            }
+        }
     }
 
     /// A Rollout that was created paused keeps its first version at 0 until it is resumed; one that was
@@ -594,6 +639,7 @@ impl<'a> Pass<'a> {
             self.revision,
             size,
             self.replicas,
+            Some(self.status.stable_rs.as_str()).filter(|stable| !stable.is_empty()),
         );
         self.write(
             Action::CreateReplicaSet { name: name.clone(), object },

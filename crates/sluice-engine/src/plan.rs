@@ -10,6 +10,7 @@ use serde_json::Value;
 use sluice_api::rollout::RolloutStatus;
 
 use crate::moves::Wait;
+use crate::parts::PodSync;
 use crate::traffic::Routes;
 
 /// Everything to be done about one Rollout now.
@@ -21,6 +22,8 @@ pub struct Plan {
     pub status: RolloutStatus,
     /// Whether it differs from the one that was looked at.
     pub status_changed: bool,
+    /// Pods that are to follow their ReplicaSets, once all else is done.
+    pub pod_syncs: Vec<PodSync>,
     /// Events to record, once the writes before them are done.
     pub events: Vec<Event>,
     /// What is awaited, if the goal is not reached.
@@ -34,7 +37,7 @@ pub struct Plan {
 impl Plan {
     /// Whether nothing is to be written.
     pub fn is_empty(&self) -> bool {
-        self.writes.is_empty() && !self.status_changed
+        self.writes.is_empty() && !self.status_changed && self.pod_syncs.is_empty()
     }
 }
 
@@ -89,6 +92,8 @@ pub enum Action {
         annotations: BTreeMap<String, Option<String>>,
         /// A new `minReadySeconds`.
         min_ready_seconds: Option<i64>,
+        /// A merge patch of its pod template, for what is not part of its identity; null: none.
+        template: Value,
     },
     /// Delete a ReplicaSet that nothing needs.
     DeleteReplicaSet {

@@ -19,6 +19,7 @@ use sluice_api::{IntOrString, keys, step_hash};
 use sluice_lang::pause_duration;
 
 use crate::moves::Threshold;
+use crate::parts::{self, Metadata, Parts};
 use crate::template::{self, Injected};
 use crate::traffic::ManagedRoute;
 use crate::world::{
@@ -94,8 +95,25 @@ fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
         is_paused: spec.paused,
         rollback_window: spec.rollback_window.as_ref().map_or(0, |window| i64::from(window.revisions)),
         restart_at: spec.restart_at.map(sluice_api::Time::timestamp),
+        parts: parts_of(spec),
         strategy,
     })
+}
+
+fn parts_of(spec: &RolloutSpec) -> Parts {
+    match (&spec.strategy.canary, &spec.strategy.blue_green) {
+        (Some(canary), _) => Parts {
+            stable: Metadata::of(canary.stable_metadata.as_ref()),
+            new: Metadata::of(canary.canary_metadata.as_ref()),
+            anti_affinity: canary.anti_affinity.clone(),
+        },
+        (None, Some(strategy)) => Parts {
+            stable: Metadata::of(strategy.active_metadata.as_ref()),
+            new: Metadata::of(strategy.preview_metadata.as_ref()),
+            anti_affinity: strategy.anti_affinity.clone(),
+        },
+        (None, None) => Parts::default(),
+    }
 }
 
 /// The first part of a canary without which it must not go on: who leaves a verdict out promotes blindly.
@@ -383,6 +401,7 @@ pub fn replica_set(object: Value) -> Result<OwnedSet, serde_json::Error> {
         labels: if owner == Owner::Nobody { metadata.labels } else { BTreeMap::new() },
         annotations: metadata.annotations,
         template: template::digest(&wire.spec.template, &injected),
+        apart_from: parts::kept_apart_from(&wire.spec.template),
         size: wire.spec.replicas.unwrap_or(1),
         min_ready_seconds: wire.spec.min_ready_seconds,
         existing: wire.status.replicas,

@@ -108,6 +108,7 @@ impl Story {
             is_paused: false,
             rollback_window: 0,
             restart_at: None,
+            parts: crate::parts::Parts::default(),
             strategy,
         };
         let rollout = Rollout {
@@ -195,6 +196,7 @@ impl Story {
         let sight = Sight {
             weights: vec![Some(weight)],
             managed: router.routes.managed.iter().map(|route| route.name().to_owned()).collect(),
+            is_partial: false,
             subsets: router.subsets.clone(),
             shows_last: router.record.shown.as_ref() == Some(&router.routes),
             verdict: router.verdict,
@@ -425,6 +427,13 @@ impl Story {
         }
     }
 
+    /// The pods of all versions carry what they should, and the notes are gone.
+    pub fn pods_followed(&mut self) {
+        for set in &mut self.world.replica_sets {
+            Arc::make_mut(set).annotations.remove(crate::parts::PENDING);
+        }
+    }
+
     fn carry_out_route(&mut self, action: &Action) {
         if let Action::Route(routes) = action {
             self.route(routes);
@@ -457,7 +466,13 @@ impl Story {
             hash: object["metadata"]["labels"][keys::POD_TEMPLATE_HASH].as_str().unwrap_or_default().into(),
             annotations,
             labels: BTreeMap::new(),
-            template: template::digest(&object["spec"]["template"], &Injected::default()),
+            template: template::digest(
+                &object["spec"]["template"],
+                &Injected::from_annotation(
+                    object["metadata"]["annotations"][keys::EPHEMERAL_METADATA].as_str(),
+                ),
+            ),
+            apart_from: crate::parts::kept_apart_from(&object["spec"]["template"]),
             size: object["spec"]["replicas"].as_i64().unwrap_or(0),
             min_ready_seconds: 0,
             existing: 0,
@@ -1152,4 +1167,66 @@ fn two_services_take_turns() {
     let weights: Vec<&String> = story.log.iter().filter(|line| line.starts_with("weight")).collect();
     let wanted = ["weight 0", "weight 50", "weight 100", "weight 0"];
     assert_eq!(weights, wanted, "the first and the last one only name the parts");
+}
+
+fn metadata(label: &str) -> crate::parts::Metadata {
+    let labels = [("role".to_owned(), label.to_owned())].into();
+    crate::parts::Metadata { labels, ..Default::default() }
+}
+
+#[test]
+fn pods_carry_what_belongs_to_their_part() {
+    let mut story = deployed();
+    let parts = &mut story.spec().parts;
+    (parts.stable, parts.new) = (metadata("stable"), metadata("canary"));
+    let recorded = |story: &Story, revision: i64| crate::parts::Metadata::recorded(story.set_of(revision));
+    story.look();
+    assert_eq!(recorded(&story, 1), metadata("stable"));
+    let plan = story.look();
+    let sync = &plan.pod_syncs[0];
+    assert_eq!(
+        (sync.hash.as_str(), sync.labels["role"].as_deref()),
+        (story.set_of(1).hash.as_str(), Some("stable"))
+    );
+    story.pods_followed();
+    assert!(story.look().is_empty(), "quiet when still");
+
+    story.image("2");
+    story.settle();
+    assert_eq!((recorded(&story, 1), recorded(&story, 2)), (metadata("stable"), metadata("canary")));
+    assert!(story.look().pod_syncs.is_empty(), "a new version has it from its template");
+    assert_eq!(
+        story.set_of(2).template,
+        Template::new(&template("2")).digest,
+        "it is no part of its identity"
+    );
+
+    story.rollout().status.promote_full = true;
+    for _ in 0..20 {
+        story.look();
+        story.pods();
+        story.pods_followed();
+    }
+    story.settle();
+    assert_eq!(recorded(&story, 2), metadata("stable"));
+    assert!(recorded(&story, 1).is_empty());
+
+    // The blocks are taken out of the spec: so is what they put on.
+    story.spec().parts = crate::parts::Parts::default();
+    story.look();
+    assert!(recorded(&story, 2).is_empty());
+    let plan = story.look();
+    assert_eq!(plan.pod_syncs[0].labels["role"], None);
+}
+
+#[test]
+fn a_new_version_keeps_away_from_the_stable_one() {
+    let mut story = deployed();
+    let rule = json!({"requiredDuringSchedulingIgnoredDuringExecution": {}});
+    story.spec().parts.anti_affinity = serde_json::from_value(rule).expect("a rule");
+    assert!(story.look().writes.is_empty(), "what serves stays as it is");
+    story.image("2");
+    story.settle();
+    assert_eq!(story.set_of(2).apart_from.as_ref(), Some(&story.set_of(1).hash));
+    assert!(story.look().is_empty());
 }

@@ -85,6 +85,8 @@ pub struct Sight {
     pub managed: BTreeSet<String>,
     /// What subsets select, if a router has any.
     pub subsets: Option<Subsets>,
+    /// Not every object could be read.
+    pub is_partial: bool,
     /// The objects show exactly the routes that were last asked for.
     pub shows_last: bool,
     /// What the data plane says of them.
@@ -193,7 +195,8 @@ impl Record {
         // Where routers differ, the most is what may be asked for.
         let asked = sight.weights.iter().flatten().max();
         self.requested = asked.copied().unwrap_or(self.requested);
-        let is_even = sight.weights.iter().all(|weight| weight.is_none_or(|w| w == self.requested));
+        let is_even = !sight.is_partial
+            && sight.weights.iter().all(|weight| weight.is_none_or(|w| w == self.requested));
         let is_over = |after: Option<SignedDuration>| {
             after.and_then(|after| self.changed_at.checked_add(after).ok()).is_some_and(|at| now >= at)
         };
@@ -342,6 +345,15 @@ mod tests {
         let differs = Sight { weights: vec![Some(20), Some(50)], ..sight(0) };
         record.see(&differs, 100, TIMES, at(100));
         record.see(&differs, 100, TIMES, at(200));
+        assert_eq!(interval(&record), (50, 20, 50));
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_settles_nothing() {
+        let mut record = settled(20);
+        record.asks(&asked(50), at(0));
+        let partial = Sight { weights: vec![], is_partial: true, ..sight(0) };
+        record.see(&partial, 100, TIMES, at(100));
         assert_eq!(interval(&record), (50, 20, 50));
     }
 

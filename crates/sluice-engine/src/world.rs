@@ -13,6 +13,7 @@ use sluice_api::traffic_routing::TrafficRouting;
 use sluice_api::{IntOrString, LabelSelector};
 
 use crate::moves::{LiveWeight, ManagedRoutes, Threshold};
+use crate::parts::Parts;
 use crate::replicas::Corridor;
 use crate::template::{self, Injected, TemplateDigest};
 use crate::traffic::{ManagedRoute, Routes, Subsets};
@@ -117,6 +118,8 @@ pub struct Spec {
     pub rollback_window: i64,
     /// `spec.restartAt`.
     pub restart_at: Option<Timestamp>,
+    /// What pods carry because of the part that their version plays.
+    pub parts: Parts,
     /// How versions are exchanged.
     pub strategy: Strategy,
 }
@@ -370,6 +373,8 @@ pub struct ReplicaSet {
     pub annotations: BTreeMap<String, String>,
     /// What its template means.
     pub template: TemplateDigest,
+    /// The version that its pods keep away from because of a controller, by hash.
+    pub apart_from: Option<String>,
     /// `spec.replicas`.
     pub size: i64,
     /// `spec.minReadySeconds`.
