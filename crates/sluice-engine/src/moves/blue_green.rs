@@ -5,6 +5,9 @@
 //! gates; on the way back stable needs what must not be missing, or more than the other has left. The
 //! preview Service leads to the new version from the beginning: nobody's traffic depends on it.
 
+#[cfg(test)]
+mod tests;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::wait::{
@@ -220,10 +223,9 @@ impl<'a> Pass<'a> {
             if self.is_member(version) && set.deadline != Deadline::None {
                 self.moves.push(MoveKind::ClearDeadline(version), "this version serves again");
             }
-            // After an abort nothing but stable grows.
+            // After an abort nothing but stable grows, and never what only a late proxy may still use.
             let may_grow = Some(version) == self.state.stable
-                || self.intent.direction != Direction::Back
-                    && (self.is_member(version) || self.is_serving(version));
+                || self.intent.direction != Direction::Back && self.is_member(version);
             let to = self.wanted(version);
             if may_grow && to > set.size {
                 let reason = match () {
@@ -246,21 +248,21 @@ impl<'a> Pass<'a> {
             if set.size == 0 {
                 continue;
             }
-            let to = if self.is_member(version) {
+            let mut to = if self.is_member(version) {
                 self.member_size(version)
             } else {
                 self.leaving_size(version, &mut delayed)
             };
+            let is_guarded = self.intent.direction == Direction::Rest && self.replicas > 0;
+            if is_guarded && to < set.size && set.stay() - to > spare {
+                // Not all at once: what goes may make room for the pods that are missing.
+                to = set.stay() - spare;
+                self.moves.wait.get_or_insert_with(|| wait_for_floor(set, total, self.state.corridor));
+            }
             if to >= set.size {
                 continue;
             }
-            let lost = (set.stay() - to).max(0);
-            let is_guarded = self.intent.direction == Direction::Rest && self.replicas > 0;
-            if is_guarded && lost > spare {
-                self.moves.wait.get_or_insert_with(|| wait_for_floor(set, total, self.state.corridor));
-                continue;
-            }
-            spare -= lost.min(spare);
+            spare -= (set.stay() - to).clamp(0, spare);
             let reason = if self.is_member(version) {
                 "fewer replicas are wanted"
             } else {
