@@ -3,6 +3,9 @@
 //! Decides what has to happen before the switch (pods of the preview, a pause) and after it. Whether the
 //! switch, its undoing and the sizes on the way are safe is asked of [`moves::plan_blue_green`].
 
+#[cfg(test)]
+mod tests;
+
 use jiff::Timestamp;
 use sluice_api::rollout::PauseReason;
 
@@ -83,8 +86,13 @@ impl Machine<'_> {
 
     /// Opens the gates that are done, and returns what the planner says then.
     fn advance(&mut self) -> Moves {
-        if self.pass.direction() != Direction::Going || self.pass.is_halted() {
+        if self.pass.direction() != Direction::Going {
             let moves = self.moves(Gates::default());
+            return self.pass.explain_halt(moves);
+        }
+        if self.pass.is_halted() {
+            // What was opened stays open, so that nobody's pods go because of a halt.
+            let moves = self.moves(Gates { may_switch: self.is_past_preview(), may_promote: false });
             return self.pass.explain_halt(moves);
         }
         if self.is_switched() {
@@ -119,11 +127,10 @@ impl Machine<'_> {
     /// Whether nothing holds the switch back any more, and what does if something is.
     fn before_switch(&mut self) -> (bool, Option<Wait>) {
         let duration = self.strategy.auto_promotion_after;
-        let is_passed = self.pass.status.blue_green.scale_up_preview_check_point;
         let needs_no_pause = self.strategy.auto_promotion && duration.is_none();
-        if self.is_fast() || is_passed || needs_no_pause {
+        if self.is_past_preview() || needs_no_pause {
             self.pass.end_pause();
-            return (true, None);
+            return (self.pass_preview(), None);
         }
         let duration = duration.filter(|_| self.strategy.auto_promotion);
         let object = format!("Service {}", self.strategy.active_service);
@@ -137,11 +144,28 @@ impl Machine<'_> {
                 // Kept until the switch: pods that are lost meanwhile must not bring the pause back.
                 self.pass.end_pause();
                 self.pass.status.controller_pause = true;
-                self.pass.status.blue_green.scale_up_preview_check_point =
-                    self.strategy.preview_replicas.is_some();
+                let is_small = self.strategy.preview_replicas.is_some();
+                self.pass.status.blue_green.scale_up_preview_check_point = is_small;
                 (true, None)
             }
         }
+    }
+
+    /// Whether the new version needs no preview, or its preview was judged already.
+    fn is_past_preview(&self) -> bool {
+        self.is_fast() || self.pass.status.blue_green.scale_up_preview_check_point
+    }
+
+    /// Where nobody waits for a judgement, a small preview still has to start before the rest of the pods
+    /// are asked for. Returns whether it has, now or before.
+    fn pass_preview(&mut self) -> bool {
+        let is_small = self.strategy.preview_replicas.is_some();
+        if !is_small || self.is_past_preview() {
+            return true;
+        }
+        let is_ready = self.preview_is_ready();
+        self.pass.status.blue_green.scale_up_preview_check_point = is_ready;
+        is_ready
     }
 
     fn preview_is_ready(&self) -> bool {

@@ -358,6 +358,7 @@ impl<'a> Pass<'a> {
     fn aborted(&mut self) {
         self.index = 0;
         self.status.promote_full = false;
+        self.status.blue_green.scale_up_preview_check_point = false;
         self.clear_pause();
         if self.status.aborted_at.is_none() {
             self.status.aborted_at = Some(Time::new(self.now));

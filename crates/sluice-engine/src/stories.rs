@@ -502,7 +502,7 @@ fn deployed() -> Story {
 }
 
 /// A blue-green Rollout that runs its first version, with both Services.
-fn blue_green(replicas: i64) -> Story {
+pub(crate) fn blue_green(replicas: i64) -> Story {
     let strategy = BlueGreen {
         active_service: "web".into(),
         preview_service: Some("web-preview".into()),
@@ -520,7 +520,7 @@ fn blue_green(replicas: i64) -> Story {
     story.settle();
     story.after(10);
     story.settle();
-    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:4/4", "Healthy"));
+    assert_eq!((story.sizes(), story.phase().as_str()), (format!("1:{replicas}/{replicas}"), "Healthy"));
     assert_eq!((story.leads("web"), story.leads("web-preview")), (1, 1));
     story
 }

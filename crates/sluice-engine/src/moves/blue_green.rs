@@ -5,6 +5,9 @@
 //! gates; on the way back stable needs what must not be missing, or more than the other has left. The
 //! preview Service leads to the new version from the beginning: nobody's traffic depends on it.
 
+#[cfg(test)]
+mod tests;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::wait::{
@@ -124,10 +127,11 @@ impl<'a> Pass<'a> {
         let new = self.state.new;
         let is_complete = self.set(new).size >= self.replicas && self.set(new).stay() >= self.replicas;
         let Some(stable) = self.state.stable else {
-            // Nothing to go back to: the new version takes over once it can serve.
+            // Nothing to go back to: unless another version serves, the new one does as soon as it can.
             let serves = active.selected.is_some_and(|version| self.set(version).ready > 0);
             let is_better = !serves && self.set(new).stay() > 0 && active.is_managed;
-            let may_go = self.is_going && !self.intent.is_halted && (is_complete || is_better);
+            let is_next = is_complete && (self.intent.may_switch || !serves);
+            let may_go = self.is_going && !self.intent.is_halted && (is_next || is_better);
             return if may_go { Some(new) } else { active.selected };
         };
         if !self.is_going {
@@ -156,19 +160,22 @@ impl<'a> Pass<'a> {
         if nobody_serves {
             return Some(target);
         }
-        let is_narrowed_first = active.selected.is_none() && !active.is_managed;
-        let enough = if is_narrowed_first {
-            // Until now it led to everything that carries its labels.
-            self.set(target).size.max(self.replicas).max(1)
-        } else {
-            self.state.corridor.floor().max(1)
-        };
         let ready_now = match active.selected {
             Some(selected) => self.set(selected).ready,
             None => i64::MAX,
         };
-        let may_go = self.replicas > 0 && stay >= enough || stay > ready_now;
+        let may_go = self.replicas > 0 && stay >= self.enough_for(active, target) || stay > ready_now;
         may_go.then_some(target)
+    }
+
+    /// How many pods of a version let the active Service lead there, whatever it leads to now.
+    fn enough_for(&self, active: &Destination, target: Version) -> i64 {
+        if active.selected.is_none() && !active.is_managed {
+            // Until now it led to everything that carries its labels.
+            self.set(target).size.max(self.replicas).max(1)
+        } else {
+            self.state.corridor.floor().max(1)
+        }
     }
 
     /// The preview Service leads to the new version, whether or not it has pods.
@@ -189,21 +196,23 @@ impl<'a> Pass<'a> {
         }
     }
 
+    fn is_selected(&self, version: Version) -> bool {
+        self.active.as_ref().is_some_and(|active| active.selected == Some(version))
+    }
+
     /// Whether a version is to stay, by its part or because the active Service names it. A deadline follows
     /// the selector, not the data plane.
     fn is_member(&self, version: Version) -> bool {
         Some(version) == self.state.stable
             || version == self.state.new && (self.is_going || self.state.stable.is_none())
-            || self.active.as_ref().is_some_and(|active| active.selected == Some(version))
+            || self.is_selected(version)
     }
 
     fn wanted(&self, version: Version) -> i64 {
         let is_new = version == self.state.new && self.is_going;
         match () {
             () if Some(version) == self.state.stable => self.replicas,
-            () if self.is_serving(version) && self.active.as_ref().is_some_and(|a| a.selected.is_some()) => {
-                self.replicas
-            }
+            () if self.is_selected(version) => self.replicas,
             () if is_new && self.is_asleep && self.state.stable.is_some() => 0,
             () if is_new && (self.intent.may_switch || self.state.stable.is_none()) => self.replicas,
             () if is_new => self.intent.preview_size.min(self.replicas),
@@ -220,10 +229,9 @@ impl<'a> Pass<'a> {
             if self.is_member(version) && set.deadline != Deadline::None {
                 self.moves.push(MoveKind::ClearDeadline(version), "this version serves again");
             }
-            // After an abort nothing but stable grows.
+            // After an abort nothing but stable grows, and never what only a late proxy may still use.
             let may_grow = Some(version) == self.state.stable
-                || self.intent.direction != Direction::Back
-                    && (self.is_member(version) || self.is_serving(version));
+                || self.intent.direction != Direction::Back && self.is_member(version);
             let to = self.wanted(version);
             if may_grow && to > set.size {
                 let reason = match () {
@@ -246,21 +254,21 @@ impl<'a> Pass<'a> {
             if set.size == 0 {
                 continue;
             }
-            let to = if self.is_member(version) {
+            let mut to = if self.is_member(version) {
                 self.member_size(version)
             } else {
                 self.leaving_size(version, &mut delayed)
             };
+            let is_guarded = self.intent.direction == Direction::Rest && self.replicas > 0;
+            if is_guarded && to < set.size && set.stay() - to > spare {
+                // Not all at once: what goes may make room for the pods that are missing.
+                to = set.stay() - spare;
+                self.moves.wait.get_or_insert_with(|| wait_for_floor(set, total, self.state.corridor));
+            }
             if to >= set.size {
                 continue;
             }
-            let lost = (set.stay() - to).max(0);
-            let is_guarded = self.intent.direction == Direction::Rest && self.replicas > 0;
-            if is_guarded && lost > spare {
-                self.moves.wait.get_or_insert_with(|| wait_for_floor(set, total, self.state.corridor));
-                continue;
-            }
-            spare -= lost.min(spare);
+            spare -= (set.stay() - to).clamp(0, spare);
             let reason = if self.is_member(version) {
                 "fewer replicas are wanted"
             } else {
@@ -334,13 +342,12 @@ impl<'a> Pass<'a> {
 
     /// Names what is awaited when no write is safe and the goal is not reached.
     fn explain(&self) -> Option<Wait> {
-        let new = self.set(self.state.new);
         if let Some(active) = &self.state.active
             && let Some(target) = self.wanted_active().filter(|target| active.selected != Some(*target))
             && self.replicas > 0
         {
             let set = self.set(target);
-            let mut wait = wait_for_pods(set, self.state.corridor.floor().max(1));
+            let mut wait = wait_for_pods(set, self.enough_for(active, target));
             wait.reason = WaitReason::Carry;
             wait.wanted = format!("{} before Service {} leads there", wait.wanted, active.name);
             return Some(wait);
@@ -360,10 +367,7 @@ impl<'a> Pass<'a> {
         {
             return Some(wait_for_service(active, LATE, format!("only pods of {}", self.set(selected).name)));
         }
-        if self.is_going && !self.is_asleep && new.stay() >= self.replicas && self.moves.arrived {
-            return None; // gates, which the strategy names
-        }
-        None
+        None // gates, which the strategy names, or what a shrink waits for
     }
 
     /// Names what is left once no pod is missing and no shrink is held back.

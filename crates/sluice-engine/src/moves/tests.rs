@@ -4,12 +4,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::*;
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).expect("in range")
 }
 
 /// Pods as the tables write them: `v1 10/10 dl, v2 5/5`.
-fn sets(text: &str) -> Vec<Set> {
+pub(super) fn sets(text: &str) -> Vec<Set> {
     text.split(", ")
         .map(|one| {
             let mut words = one.split(' ');
@@ -36,7 +36,7 @@ fn sets(text: &str) -> Vec<Set> {
 
 /// A Service as the tables write it: `S1`, `C2~1` (v1 may still be live), `S*` (all versions), `S*~`
 /// (widened, not seen by everybody yet), `S1!` (not managed).
-fn destination(word: &str) -> Destination {
+pub(super) fn destination(word: &str) -> Destination {
     let (word, is_managed) = word.strip_suffix('!').map_or((word, true), |word| (word, false));
     let (selected, live) = word[1..].split_once('~').map_or((&word[1..], None), |(s, l)| (s, Some(l)));
     let index = |digit: &str| digit.parse::<usize>().ok().map(|number| number - 1);
@@ -60,7 +60,7 @@ fn routing(text: &str) -> (Destination, Destination, LiveWeight) {
     (destination(words[0]), destination(words[1]), weight)
 }
 
-fn setting(options: &str, name: &str, fallback: i64) -> i64 {
+pub(super) fn setting(options: &str, name: &str, fallback: i64) -> i64 {
     options
         .split([' ', ';'])
         .find_map(|word| word.strip_prefix(name)?.strip_prefix('=')?.parse().ok())
@@ -69,7 +69,7 @@ fn setting(options: &str, name: &str, fallback: i64) -> i64 {
 
 /// Who is stable, who is new, which way it goes and to which weight: "v2 to 20", "abort v2", "v2 promoted",
 /// and the first and last of these "alone", with no stable version.
-fn cast(who: &str) -> (Option<Version>, Version, Direction, i64) {
+pub(super) fn cast(who: &str) -> (Option<Version>, Version, Direction, i64) {
     let words: Vec<&str> = who.trim_end_matches(" alone").split(' ').collect();
     let index = |word: &str| word[1..].parse::<usize>().expect("a version") - 1;
     let (stable, new, direction, wanted) = match words[..] {
