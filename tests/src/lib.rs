@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod data_plane;
 pub mod invariants;
 pub mod seeds;
 pub mod simulation;

@@ -199,6 +199,7 @@ impl Controller {
         let queue = Queue::new("Rollouts", |key: &ObjectKey| key.lane(), options.seed);
         let (events, writer) = Events::new(client.clone(), clock.clone(), leadership.clone());
         let rollouts = Cache::with_index("Rollout", gather::index_rollout);
+        let route_objects = route_objects(&options, &client, &queue, &rollouts);
         let reconciler = Reconciler {
             client: client.clone(),
             clock: clock.clone(),
@@ -207,7 +208,7 @@ impl Controller {
             rollouts,
             sets: Cache::with_index("ReplicaSet", gather::index_set),
             services: Cache::new("Service"),
-            route_objects: route_objects(&options, &client, &queue, &rollouts),
+            route_objects,
             route_memory: RouteMemory::default(),
             pods: PodWatches::new(client.clone(), queue.clone()),
             events,

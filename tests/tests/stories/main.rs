@@ -1,3 +1,4 @@
 //! Stories on the simulated cluster: the real controller, virtual time.
 
 mod canary;
+mod routed;

@@ -209,7 +209,14 @@ fn small() -> Vec<Config> {
         Config { name: "bg-n2-u1", unavailable: 1, ..open },
         Config { name: "bg-n3", replicas: 3, replicas_values: &[], unavailable: 1, actions: 1, ..basis },
         Config { name: "bg-n1", replicas: 1, replicas_values: &[0, 2], actions: 3, versions: 2, ..basis },
-        Config { name: "bg-preview", replicas: 3, replicas_values: &[0], preview: Some(1), versions: 2, ..basis },
+        Config {
+            name: "bg-preview",
+            replicas: 3,
+            replicas_values: &[0],
+            preview: Some(1),
+            versions: 2,
+            ..basis
+        },
         Config { name: "bg-halt", may_halt: true, preview: Some(1), versions: 2, actions: 3, ..basis },
         Config { name: "bg-adopted", is_adopted: true, versions: 2, ..open },
         Config { name: "bg-meddle", may_meddle: true, replicas_values: &[0], ..open },

@@ -41,11 +41,16 @@ fn of_the_switch() -> Vec<Mutant> {
                 select(plan, fleet.current);
             }
         }),
-        ("the switch waits for what must not be missing only", Config { unavailable: 1, ..open }, "I1: switched", |fleet, plan| {
-            if is_before_switch(fleet) && current(fleet).stay() == 1 && fleet.replicas == 2 {
-                select(plan, fleet.current);
-            }
-        }),
+        (
+            "the switch waits for what must not be missing only",
+            Config { unavailable: 1, ..open },
+            "I1: switched",
+            |fleet, plan| {
+                if is_before_switch(fleet) && current(fleet).stay() == 1 && fleet.replicas == 2 {
+                    select(plan, fleet.current);
+                }
+            },
+        ),
         ("the switch waits for no pod", open, "I2", |fleet, plan| {
             if is_before_switch(fleet) && current(fleet).size > 0 {
                 select(plan, fleet.current);
@@ -56,11 +61,20 @@ fn of_the_switch() -> Vec<Mutant> {
                 select(plan, fleet.current);
             }
         }),
-        ("the switch is made while asleep", Config { replicas: 1, replicas_values: &[0, 1], ..open }, "asleep", |fleet, plan| {
-            if is_before_switch(fleet) && fleet.is_asleep && current(fleet).stay() > 0 && fleet.replicas > 0 {
-                select(plan, fleet.current);
-            }
-        }),
+        (
+            "the switch is made while asleep",
+            Config { replicas: 1, replicas_values: &[0, 1], ..open },
+            "asleep",
+            |fleet, plan| {
+                if is_before_switch(fleet)
+                    && fleet.is_asleep
+                    && current(fleet).stay() > 0
+                    && fleet.replicas > 0
+                {
+                    select(plan, fleet.current);
+                }
+            },
+        ),
         ("a dead version keeps the traffic", open, "I11", |fleet, plan| {
             if fleet.is_going() && fleet.selected() == Some(fleet.current as usize) {
                 plan.retain(|write| !is_select(write));
@@ -92,28 +106,43 @@ fn of_the_switch() -> Vec<Mutant> {
                 select(plan, fleet.current);
             }
         }),
-        ("a lost selector goes to the new version", Config { may_meddle: true, ..gated }, "I5: the gate", |fleet, plan| {
-            let is_up = current(fleet).stay() >= fleet.replicas && fleet.replicas > 0;
-            if fleet.is_going() && fleet.active.selected == WIDE && is_up {
-                plan.retain(|write| !is_select(write));
-                select(plan, fleet.current);
-            }
-        }),
+        (
+            "a lost selector goes to the new version",
+            Config { may_meddle: true, ..gated },
+            "I5: the gate",
+            |fleet, plan| {
+                let is_up = current(fleet).stay() >= fleet.replicas && fleet.replicas > 0;
+                if fleet.is_going() && fleet.active.selected == WIDE && is_up {
+                    plan.retain(|write| !is_select(write));
+                    select(plan, fleet.current);
+                }
+            },
+        ),
         ("a lost selector stays lost", Config { may_meddle: true, ..open }, "I11", |fleet, plan| {
             if fleet.active.selected == WIDE {
                 plan.retain(|write| !is_select(write));
             }
         }),
-        ("the first narrowing does not wait for every pod", Config { is_adopted: true, unavailable: 1, ..open }, "I1: narrowed", |fleet, plan| {
-            if fleet.active.selected == WIDE && fleet.pods[0].stay() == 1 && fleet.is_promoted() {
-                select(plan, fleet.stable);
-            }
-        }),
-        ("a missing stable version opens the gate", Config { may_delete: true, may_meddle: true, ..gated }, "I5: the gate", |fleet, plan| {
-            if is_before_switch(fleet) && !fleet.has_stable && current(fleet).stay() >= fleet.replicas {
-                select(plan, fleet.current);
-            }
-        }),
+        (
+            "the first narrowing does not wait for every pod",
+            Config { is_adopted: true, unavailable: 1, ..open },
+            "I1: narrowed",
+            |fleet, plan| {
+                if fleet.active.selected == WIDE && fleet.pods[0].stay() == 1 && fleet.is_promoted() {
+                    select(plan, fleet.stable);
+                }
+            },
+        ),
+        (
+            "a missing stable version opens the gate",
+            Config { may_delete: true, may_meddle: true, ..gated },
+            "I5: the gate",
+            |fleet, plan| {
+                if is_before_switch(fleet) && !fleet.has_stable && current(fleet).stay() >= fleet.replicas {
+                    select(plan, fleet.current);
+                }
+            },
+        ),
         ("promotion does not wait until everybody knows", gated, "I5: promoted", |fleet, plan| {
             if fleet.is_going() && fleet.active.selected == fleet.current {
                 *plan = vec![Write::Promote];
@@ -161,37 +190,66 @@ fn of_sizes() -> Vec<Mutant> {
         ("a version that serves keeps its deadline", open, "ends short", |_, plan| {
             plan.retain(|write| !matches!(write, Write::ClearDeadline(_)));
         }),
-        ("every old version may wait", Config { delayed_revisions: 1, ..open }, "wait out their delay", |fleet, plan| {
-            plan.retain(|write| !matches!(*write, Write::Scale(v, 0) if fleet.pods[v].deadline == Delay::Running));
-        }),
-        ("pods of an aborted version that are to stay go", Config { keeps_aborted: true, ..open }, "are to stay", |fleet, plan| {
-            if fleet.is_aborted && fleet.active == Service::on(fleet.stable) && current(fleet).size > 0 {
-                plan.push(Write::Scale(fleet.current as usize, 0));
-            }
-        }),
+        (
+            "every old version may wait",
+            Config { delayed_revisions: 1, ..open },
+            "wait out their delay",
+            |fleet, plan| {
+                plan.retain(
+                    |write| !matches!(*write, Write::Scale(v, 0) if fleet.pods[v].deadline == Delay::Running),
+                );
+            },
+        ),
+        (
+            "pods of an aborted version that are to stay go",
+            Config { keeps_aborted: true, ..open },
+            "are to stay",
+            |fleet, plan| {
+                if fleet.is_aborted && fleet.active == Service::on(fleet.stable) && current(fleet).size > 0 {
+                    plan.push(Write::Scale(fleet.current as usize, 0));
+                }
+            },
+        ),
         ("an aborted version grows", Config { replicas_values: &[1], ..open }, "I3: grows", |fleet, plan| {
             if fleet.is_aborted && current(fleet).size < fleet.replicas {
                 plan.push(Write::Scale(fleet.current as usize, fleet.replicas));
             }
         }),
-        ("an aborted version that is selected grows", Config { replicas: 1, replicas_values: &[2], ..open }, "I3: grows", |fleet, plan| {
-            let is_selected = fleet.active.selected == fleet.current;
-            if fleet.is_aborted && is_selected && current(fleet).size < fleet.replicas {
-                plan.push(Write::Scale(fleet.current as usize, fleet.replicas));
-            }
-        }),
-        ("what active selects does not grow", Config { replicas: 1, replicas_values: &[2], ..open }, "left short", |fleet, plan| {
-            plan.retain(|write| !matches!(*write, Write::Scale(v, to)
+        (
+            "an aborted version that is selected grows",
+            Config { replicas: 1, replicas_values: &[2], ..open },
+            "I3: grows",
+            |fleet, plan| {
+                let is_selected = fleet.active.selected == fleet.current;
+                if fleet.is_aborted && is_selected && current(fleet).size < fleet.replicas {
+                    plan.push(Write::Scale(fleet.current as usize, fleet.replicas));
+                }
+            },
+        ),
+        (
+            "what active selects does not grow",
+            Config { replicas: 1, replicas_values: &[2], ..open },
+            "left short",
+            |fleet, plan| {
+                plan.retain(|write| {
+                    !matches!(*write, Write::Scale(v, to)
                 if fleet.selected() == Some(v) && v as u8 != fleet.stable && v as u8 != fleet.current
-                    && to > fleet.pods[v].size));
-        }),
-        ("what only late proxies use grows", Config { replicas: 1, replicas_values: &[2], ..open }, "nobody is sent there", |fleet, plan| {
-            let is_late = |v: &usize| fleet.is_leaving(*v) && fleet.active.may_use(*v);
-            if let Some(version) = (0..VERSIONS).find(is_late).filter(|_| !fleet.is_aborted) {
-                plan.push(Write::Scale(version, fleet.replicas));
-                plan.retain(|write| *write != Write::Scale(version, fleet.pods[version].size));
-            }
-        }),
+                    && to > fleet.pods[v].size)
+                });
+            },
+        ),
+        (
+            "what only late proxies use grows",
+            Config { replicas: 1, replicas_values: &[2], ..open },
+            "nobody is sent there",
+            |fleet, plan| {
+                let is_late = |v: &usize| fleet.is_leaving(*v) && fleet.active.may_use(*v);
+                if let Some(version) = (0..VERSIONS).find(is_late).filter(|_| !fleet.is_aborted) {
+                    plan.push(Write::Scale(version, fleet.replicas));
+                    plan.retain(|write| *write != Write::Scale(version, fleet.pods[version].size));
+                }
+            },
+        ),
         ("the new version wakes first", open, "before stable is awake", |fleet, plan| {
             if fleet.is_asleep && fleet.is_going() && fleet.replicas > 0 && current(fleet).size == 0 {
                 plan.insert(0, Write::Scale(fleet.current as usize, 1));
@@ -212,16 +270,23 @@ fn of_sizes() -> Vec<Mutant> {
             }
         }),
         ("a preview never grows", Config { preview: Some(1), ..gated }, "I11", |fleet, plan| {
-            plan.retain(|write| !matches!(*write, Write::Scale(v, 2) if v as u8 == fleet.current && fleet.is_going()));
+            plan.retain(
+                |write| !matches!(*write, Write::Scale(v, 2) if v as u8 == fleet.current && fleet.is_going()),
+            );
         }),
         ("nothing shrinks", open, "I11", |fleet, plan| {
             plan.retain(|write| !matches!(*write, Write::Scale(v, to) if to < fleet.pods[v].size));
         }),
-        ("stable does not grow while aborted", Config { replicas: 1, replicas_values: &[2], ..open }, "stable is left short", |fleet, plan| {
-            if fleet.is_aborted {
-                plan.retain(|write| !matches!(*write, Write::Scale(0, _)));
-            }
-        }),
+        (
+            "stable does not grow while aborted",
+            Config { replicas: 1, replicas_values: &[2], ..open },
+            "stable is left short",
+            |fleet, plan| {
+                if fleet.is_aborted {
+                    plan.retain(|write| !matches!(*write, Write::Scale(0, _)));
+                }
+            },
+        ),
         ("stable shrinks once the traffic is elsewhere", open, "W23", |fleet, plan| {
             let stable = fleet.pods[fleet.stable as usize];
             if fleet.is_going() && fleet.active == Service::on(fleet.current) && stable.size == 2 {
@@ -235,9 +300,14 @@ fn of_sizes() -> Vec<Mutant> {
                 plan.push(Write::Scale(version, 0));
             }
         }),
-        ("old versions go all or none", Config { room: Some(4), replicas: 3, replicas_values: &[1, 2], ..open }, "ends short", |fleet, plan| {
-            plan.retain(|write| !matches!(*write, Write::Scale(v, to) if to > 0 && fleet.is_leaving(v)));
-        }),
+        (
+            "old versions go all or none",
+            Config { room: Some(4), replicas: 3, replicas_values: &[1, 2], ..open },
+            "ends short",
+            |fleet, plan| {
+                plan.retain(|write| !matches!(*write, Write::Scale(v, to) if to > 0 && fleet.is_leaving(v)));
+            },
+        ),
         ("pods outlive replicas: 0", open, "asleep, but not at zero", |fleet, plan| {
             if fleet.replicas == 0 {
                 plan.retain(|write| !matches!(write, Write::Scale(2, 0)));

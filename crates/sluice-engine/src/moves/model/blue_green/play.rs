@@ -181,7 +181,8 @@ impl Config {
         let has_room = self.room.is_none_or(|room| fleet.available() < room);
         for (version, pods) in fleet.pods.iter().enumerate() {
             if pods.available < pods.size && has_room {
-                let happens = if fleet.is_stable(version) { happens::FOR_STABLE } else { happens::FOR_OTHERS };
+                let happens =
+                    if fleet.is_stable(version) { happens::FOR_STABLE } else { happens::FOR_OTHERS };
                 event("pod ready", version, happens, &|to| to.pods[version].available += 1);
             }
             if pods.available > pods.size {

@@ -160,7 +160,11 @@ fn shrink(config: &Config, before: &Fleet, after: &Fleet, version: usize, to: u8
             () => config.preview_size(before),
         };
         let is_aborted = before.is_aborted && !before.is_promoted();
-        return if to < wanted.min(all) && !is_aborted { Err("the new version shrinks".into()) } else { Ok(()) };
+        return if to < wanted.min(all) && !is_aborted {
+            Err("the new version shrinks".into())
+        } else {
+            Ok(())
+        };
     }
     // A deadline from before the abort is honoured by anybody.
     let has_deadline = pods.deadline != Delay::None;

@@ -1,0 +1,252 @@
+//! A canary whose share a router carries, in front of proxies that see every change late: no request is lost.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sluice_sim::controllers::Settings;
+use sluice_tests::data_plane::{self, DataPlane, Entry};
+use sluice_tests::simulation::{Simulation, canary};
+use sluice_tests::takeover::foreign_kinds;
+
+/// Proxies see a change within this time; the controller waits a little longer.
+const LATEST: Duration = Duration::from_millis(4_500);
+
+fn service(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    })
+}
+
+/// How a story's traffic comes in.
+#[derive(Clone, Copy, Debug)]
+enum Router {
+    Istio,
+    Subsets,
+    Nginx,
+}
+
+const ALL: [Router; 3] = [Router::Istio, Router::Subsets, Router::Nginx];
+
+struct Story {
+    simulation: Simulation,
+    data_plane: DataPlane,
+    router: Router,
+}
+
+impl Story {
+    async fn begin(router: Router, strategy: Value, steps: Value) -> Story {
+        let mut simulation = Simulation::new(1, Settings::default());
+        for definition in foreign_kinds() {
+            simulation.cluster.create("setup", definition).expect("the definition is accepted");
+        }
+        let mut rollout = canary(5, steps);
+        let spec = &mut rollout["spec"]["strategy"]["canary"];
+        for (key, value) in strategy.as_object().expect("fields") {
+            spec[key] = value.clone();
+        }
+        spec["trafficRouting"] = match router {
+            Router::Istio => {
+                json!({"istio": {"virtualService": {"name": "web"}}, "managedRoutes": [{"name": "beta"}]})
+            }
+            Router::Subsets => json!({"istio": {"virtualService": {"name": "web"}, "destinationRule":
+                {"name": "web", "canarySubsetName": "canary", "stableSubsetName": "stable"}}}),
+            Router::Nginx => json!({"nginx": {"stableIngress": "web"}}),
+        };
+        let route = |host: &str, subset: Option<&str>, weight: i64| match subset {
+            Some(subset) => json!({"destination": {"host": host, "subset": subset}, "weight": weight}),
+            None => json!({"destination": {"host": host}, "weight": weight}),
+        };
+        let routes = match router {
+            Router::Istio => vec![route("stable", None, 100), route("canary", None, 0)],
+            Router::Subsets => vec![route("web", Some("stable"), 100), route("web", Some("canary"), 0)],
+            Router::Nginx => vec![],
+        };
+        match router {
+            Router::Istio | Router::Nginx => {
+                spec["canaryService"] = "canary".into();
+                spec["stableService"] = "stable".into();
+                simulation.apply(service("stable"));
+                simulation.apply(service("canary"));
+            }
+            Router::Subsets => {
+                simulation.apply(service("web"));
+                simulation.apply(json!({
+                    "apiVersion": "networking.istio.io/v1beta1", "kind": "DestinationRule", "metadata": {"name": "web"},
+                    "spec": {"host": "web", "subsets": [{"name": "stable", "labels": {"app": "web"}}, {"name": "canary", "labels": {"app": "web"}}]},
+                }));
+            }
+        }
+        let entry = match router {
+            Router::Istio | Router::Subsets => {
+                simulation.apply(json!({
+                    "apiVersion": "networking.istio.io/v1beta1", "kind": "VirtualService", "metadata": {"name": "web"},
+                    "spec": {"hosts": ["web"], "http": [{"name": "primary", "route": routes}]},
+                }));
+                Entry::Istio("web".into(), Some("web".into()))
+            }
+            Router::Nginx => {
+                simulation.apply(json!({
+                    "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"},
+                    "spec": {"ingressClassName": "nginx", "rules": [{"host": "web.example", "http": {"paths": [
+                        {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "stable", "port": {"number": 80}}}}]}}]},
+                }));
+                Entry::Nginx("web".into(), "web-web-canary".into())
+            }
+        };
+        simulation.start_controller(sluice_controller::Options::default());
+        simulation.apply(rollout);
+        simulation.until_phase("web", "Healthy").await;
+        simulation.pass(30).await;
+        let data_plane = data_plane::start(&simulation.cluster, entry, LATEST, 7);
+        simulation.pass(1).await;
+        Story { simulation, data_plane, router }
+    }
+
+    /// The canary's weight that the objects ask for.
+    fn weight(&self) -> i64 {
+        let get = |kind: &str, name: &str| self.simulation.cluster.get(kind, Some("default"), name);
+        match self.router {
+            Router::Istio | Router::Subsets => {
+                let route = get("VirtualService", "web").expect("the route exists");
+                let http = route["spec"]["http"].as_array().expect("routes");
+                let primary =
+                    http.iter().find(|route| route["name"] == "primary").expect("the primary route");
+                primary["route"][1]["weight"].as_i64().unwrap_or(0)
+            }
+            Router::Nginx => {
+                let ingress = get("Ingress", "web-web-canary").expect("the canary Ingress exists");
+                let text = &ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
+                text.as_str().and_then(|text| text.parse().ok()).expect("a weight")
+            }
+        }
+    }
+
+    fn resume(&self) {
+        self.simulation.patch_status("web", json!({"pauseConditions": null}));
+    }
+
+    #[track_caller]
+    fn nothing_is_lost(&self) {
+        let losses = self.data_plane.losses.all();
+        assert!(losses.is_empty(), "{:?}: {losses:#?}", self.router);
+    }
+}
+
+fn steps() -> Value {
+    json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}])
+}
+
+async fn updated(router: Router, strategy: Value) -> Story {
+    let story = Story::begin(router, strategy, steps()).await;
+    story.simulation.image("web", "2");
+    story.simulation.until_phase("web", "Paused CanaryPauseStep").await;
+    assert_eq!(story.weight(), 20, "{router:?}");
+    story
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_version_takes_over_and_no_request_is_lost() {
+    for router in ALL {
+        for strategy in [json!({}), json!({"dynamicStableScale": true})] {
+            let is_dynamic = strategy["dynamicStableScale"] == true;
+            let story = updated(router, strategy).await;
+            assert_eq!(story.simulation.sizes("web"), if is_dynamic { "1:4/4 2:1/1" } else { "1:5/5 2:1/1" });
+            story.resume();
+            story.simulation.pass(60).await;
+            assert_eq!(story.weight(), 60);
+            assert_eq!(story.simulation.sizes("web"), if is_dynamic { "1:2/2 2:3/3" } else { "1:5/5 2:3/3" });
+            story.resume();
+            story.simulation.until_phase("web", "Healthy").await;
+            story.simulation.pass(60).await;
+            assert_eq!((story.weight(), story.simulation.sizes("web").as_str()), (0, "2:5/5"), "{router:?}");
+            story.nothing_is_lost();
+            story.simulation.cluster.clear_audit();
+            story.simulation.pass(300).await;
+            assert!(
+                story.simulation.writes().is_empty(),
+                "quiet when still: {:?}",
+                story.simulation.writes()
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_at_every_step_loses_nothing() {
+    for router in ALL {
+        for strategy in
+            [json!({}), json!({"dynamicStableScale": true}), json!({"abortScaleDownDelaySeconds": 0})]
+        {
+            for resumes in 0..2 {
+                let story = updated(router, strategy.clone()).await;
+                for _ in 0..resumes {
+                    story.resume();
+                    story.simulation.pass(60).await;
+                }
+                story.simulation.patch_status("web", json!({"abort": true}));
+                story.simulation.pass(90).await;
+                let phase = story.simulation.phase("web");
+                assert!(phase.starts_with("Degraded RolloutAborted"), "{router:?} {strategy} {phase}");
+                assert_eq!(story.weight(), 0, "{router:?} {strategy}");
+                let sizes = story.simulation.sizes("web");
+                assert!(sizes.starts_with("1:5/5"), "{router:?} {strategy} {sizes}");
+                story.nothing_is_lost();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn w08_a_third_version_over_the_second_loses_nothing() {
+    for router in ALL {
+        for strategy in [json!({}), json!({"dynamicStableScale": true})] {
+            let story = updated(router, strategy.clone()).await;
+            story.resume();
+            story.simulation.pass(60).await;
+            assert_eq!(story.weight(), 60);
+            story.simulation.image("web", "3");
+            story.simulation.pass(2).await;
+            story.simulation.until_phase("web", "Paused CanaryPauseStep").await;
+            story.simulation.pass(60).await;
+            assert_eq!(story.weight(), 20, "{router:?}");
+            let wanted = if strategy["dynamicStableScale"] == true { "1:4/4 3:1/1" } else { "1:5/5 3:1/1" };
+            assert_eq!(story.simulation.sizes("web"), wanted, "{router:?}");
+            story.nothing_is_lost();
+        }
+    }
+}
+
+/// Whoever resets a route by hand, or by a sync from Git, does not win over the rollout.
+#[tokio::test(start_paused = true)]
+async fn w52_a_route_that_somebody_resets_is_put_right() {
+    let story = updated(Router::Istio, json!({})).await;
+    let route = json!({"spec": {"hosts": ["web"], "http": [{"name": "primary", "timeout": "3s", "route": [
+        {"destination": {"host": "stable"}, "weight": 100}, {"destination": {"host": "canary"}, "weight": 0}]}]}});
+    let mut object = json!({"apiVersion": "networking.istio.io/v1beta1", "kind": "VirtualService", "metadata": {"name": "web"}});
+    object["spec"] = route["spec"].clone();
+    story.simulation.apply(object);
+    story.simulation.pass(1).await;
+    assert_eq!(story.weight(), 20);
+    let stored = story.simulation.cluster.get("VirtualService", Some("default"), "web").expect("it exists");
+    assert_eq!(stored["spec"]["http"][0]["timeout"], "3s", "what is not ours stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_does_not_exist_is_named_and_an_abort_still_counts() {
+    let story = updated(Router::Istio, json!({})).await;
+    story.simulation.cluster.delete("person", "VirtualService", Some("default"), "web").expect("it exists");
+    story.simulation.pass(5).await;
+    let phase = story.simulation.phase("web");
+    story.simulation.patch_status("web", json!({"abort": true}));
+    story.simulation.pass(5).await;
+    let status = story.simulation.status("web");
+    let waits = status["conditions"].as_array().expect("conditions").iter().any(|condition| {
+        condition["type"] == "Waiting"
+            && condition["message"]
+                .as_str()
+                .is_some_and(|m| m.contains("VirtualService default/web not found"))
+    });
+    assert!(waits, "{phase} {status:#}");
+    assert!(story.simulation.phase("web").starts_with("Degraded RolloutAborted"));
+}
