@@ -139,9 +139,12 @@ impl ManagedRoute {
 /// What the objects ask the data plane for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The canary's weight, of [`Scope::max_weight`]; `None` if the objects do not say one.
+    /// The canary's weight, of [`Scope::max_weight`]; `None` if the objects do not say one, or do not
+    /// agree on one. Objects that know whole percent only may say another than was asked for: see
+    /// [`TrafficRouter::nearest_weight`]. It is 0 only if the canary gets nothing, and all of it only if
+    /// nobody else gets any.
     pub weight: Option<i64>,
-    /// The managed routes that are there.
+    /// The managed routes that are there, be it in one object of several.
     pub managed: BTreeSet<String>,
     /// Which versions the router's own subsets select, for routers that have any.
     pub subsets: Option<Subsets>,
@@ -246,6 +249,22 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// An object that is missing or has not the needed shape.
     fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Edits, TrafficError>;
+
+    /// The canary's weight that [`TrafficRouter::read`] will find once these routes are written: the
+    /// nearest to the wanted one that the objects can hold.
+    ///
+    /// # Errors
+    /// An object that is missing or has not the needed shape.
+    fn nearest_weight(&self, observed: &Objects, routes: &Routes) -> Result<Option<i64>, TrafficError> {
+        let mut objects = observed.clone();
+        apply(&mut objects, self.with_routes(observed, routes)?);
+        Ok(self.read(&objects, routes.ping_pong.as_ref())?.weight)
+    }
+
+    /// Whether it can write such a managed route. One that it cannot write it leaves out.
+    fn carries(&self, _route: &ManagedRoute) -> bool {
+        true
+    }
 
     /// What the data plane really does about these routes.
     fn verdict(&self, _observed: &Objects, _routes: &Routes) -> Verdict {
