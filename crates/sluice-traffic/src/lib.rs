@@ -6,7 +6,13 @@
 
 #![warn(missing_docs)]
 
+mod blocks;
+mod fields;
 pub mod memory;
+pub mod nginx;
+mod shares;
+
+pub use blocks::{Unsupported, routers};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +76,51 @@ pub struct Scope {
     pub has_max_weight: bool,
     /// Every route name that is ours to write and to remove, the one with precedence first.
     pub managed_names: Vec<String>,
+}
+
+impl Scope {
+    /// The Services that stable and canary traffic go to; the two that take turns only where the spec
+    /// names none.
+    fn services<'a>(&'a self, ping_pong: Option<&'a PingPong>) -> Services<'a> {
+        let named = |service: &'a Option<String>| service.as_deref().filter(|name| !name.is_empty());
+        let (stable, canary) = (named(&self.stable_service), named(&self.canary_service));
+        match ping_pong {
+            Some(roles) if stable.is_none() && canary.is_none() => Services::taking_turns(roles),
+            _ => Services { stable, canary },
+        }
+    }
+
+    /// A mistake in the Rollout's own spec.
+    fn unfit(&self, field: &str, problem: impl Into<String>) -> TrafficError {
+        TrafficError::Unfit {
+            kind: "Rollout".into(),
+            namespace: self.namespace.clone(),
+            name: self.rollout.clone(),
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// The Services that stable and canary traffic go to, as far as there are any.
+#[derive(Clone, Copy, Debug)]
+struct Services<'a> {
+    stable: Option<&'a str>,
+    canary: Option<&'a str>,
+}
+
+impl<'a> Services<'a> {
+    fn taking_turns(roles: &'a PingPong) -> Services<'a> {
+        Services { stable: Some(&roles.stable), canary: Some(&roles.canary) }
+    }
+
+    /// Both, for routers that cannot do without: stable, then canary.
+    fn both(&self, scope: &Scope) -> Result<(&'a str, &'a str), TrafficError> {
+        self.stable.zip(self.canary).ok_or_else(|| {
+            let problem = "Canary service and Stable service must to be set to use Traffic Routing";
+            scope.unfit("spec.strategy.canary", problem)
+        })
+    }
 }
 
 /// Where traffic is to go.
