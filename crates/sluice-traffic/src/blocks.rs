@@ -2,7 +2,7 @@
 
 use sluice_api::traffic_routing::{Router, TrafficRouting};
 
-use crate::{Scope, TrafficRouter, nginx::NginxRouter};
+use crate::{Scope, TrafficRouter, alb::AlbRouter, nginx::NginxRouter};
 
 /// A block of the spec that this build does not carry out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,7 +19,7 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
         match router {
             Router::Istio(_) => unsupported("istio"),
             Router::Nginx(nginx) => Ok(Box::new(NginxRouter::new(nginx, scope))),
-            Router::Alb(_) => unsupported("alb"),
+            Router::Alb(alb) => Ok(Box::new(AlbRouter::new(alb, scope))),
             Router::Smi(_) => unsupported("smi"),
             Router::Ambassador(_) => unsupported("ambassador"),
             Router::AppMesh(_) => unsupported("appMesh"),
@@ -64,7 +64,7 @@ mod tests {
         let expected = [
             no("istio"),
             "nginx".into(),
-            no("alb"),
+            "alb".into(),
             no("traefik"),
             no("plugins.example/a"),
             no("plugins.example/b"),

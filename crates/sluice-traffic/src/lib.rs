@@ -6,8 +6,10 @@
 
 #![warn(missing_docs)]
 
+pub mod alb;
 mod blocks;
 mod fields;
+mod ledger;
 pub mod memory;
 pub mod nginx;
 mod shares;

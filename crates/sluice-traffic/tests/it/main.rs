@@ -1,11 +1,13 @@
 //! Routers through their seam: what they write into objects, what they leave alone, what they read back.
 
+mod alb;
 mod nginx;
 
 use serde_json::{Value, json};
-use sluice_api::steps::{HeaderMatch, SetHeaderRoute, StringMatch};
+use sluice_api::steps::{HeaderMatch, SetHeaderRoute, SetMirrorRoute, StringMatch};
 use sluice_traffic::{
-    Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, Routes, Scope, TrafficRouter, apply, routers,
+    Edits, Extra, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, Routes, Scope, TrafficRouter, apply,
+    routers,
 };
 
 /// The Rollout `shop` in namespace `shop`, with its two Services.
@@ -50,12 +52,29 @@ fn weight(canary_weight: i64) -> Routes {
     Routes { canary_weight, ..Routes::default() }
 }
 
+fn extra(service: &str, weight: i64) -> Extra {
+    Extra { service: service.into(), hash: "77aa0".into(), weight }
+}
+
+fn exact(text: &str) -> StringMatch {
+    StringMatch { exact: text.into(), ..StringMatch::default() }
+}
+
+fn prefix(text: &str) -> StringMatch {
+    StringMatch { prefix: text.into(), ..StringMatch::default() }
+}
+
 fn header(name: &str, matches: &[(&str, StringMatch)]) -> ManagedRoute {
     let one = |(header, value): &(&str, StringMatch)| HeaderMatch {
         header_name: (*header).into(),
         header_value: Some(value.clone()),
     };
     ManagedRoute::Header(SetHeaderRoute { name: name.into(), r#match: matches.iter().map(one).collect() })
+}
+
+fn mirror(name: &str, percentage: Option<i32>, matches: Value) -> ManagedRoute {
+    let r#match = serde_json::from_value(matches).expect("valid matches");
+    ManagedRoute::Mirror(SetMirrorRoute { name: name.into(), percentage, r#match })
 }
 
 /// Writes these routes, and checks that they are written once and read back.
