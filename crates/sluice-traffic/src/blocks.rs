@@ -2,7 +2,7 @@
 
 use sluice_api::traffic_routing::{Router, TrafficRouting};
 
-use crate::{Scope, TrafficRouter, alb::AlbRouter, nginx::NginxRouter};
+use crate::{Scope, TrafficRouter, alb::AlbRouter, istio::IstioRouter, nginx::NginxRouter};
 
 /// A block of the spec that this build does not carry out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,7 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
     let router = |router| -> Result<Box<dyn TrafficRouter>, Unsupported> {
         let unsupported = |block: &str| Err(Unsupported { block: block.into() });
         match router {
-            Router::Istio(_) => unsupported("istio"),
+            Router::Istio(istio) => Ok(Box::new(IstioRouter::new(istio, scope))),
             Router::Nginx(nginx) => Ok(Box::new(NginxRouter::new(nginx, scope))),
             Router::Alb(alb) => Ok(Box::new(AlbRouter::new(alb, scope))),
             Router::Smi(_) => unsupported("smi"),
@@ -62,7 +62,7 @@ mod tests {
             )
         };
         let expected = [
-            no("istio"),
+            "istio".into(),
             "nginx".into(),
             "alb".into(),
             no("traefik"),

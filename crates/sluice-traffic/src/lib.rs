@@ -9,6 +9,7 @@
 pub mod alb;
 mod blocks;
 mod fields;
+pub mod istio;
 mod ledger;
 pub mod memory;
 pub mod nginx;

@@ -1,6 +1,7 @@
 //! Routers through their seam: what they write into objects, what they leave alone, what they read back.
 
 mod alb;
+mod istio;
 mod nginx;
 
 use serde_json::{Value, json};
@@ -35,7 +36,11 @@ fn router(routing: Value, scope: &Scope) -> Box<dyn TrafficRouter> {
 
 /// Objects by what they say of themselves.
 fn objects(list: impl IntoIterator<Item = Value>) -> Objects {
-    let kind = |_: &Value| INGRESS;
+    let kind = |object: &Value| match object["kind"].as_str() {
+        Some("VirtualService") => sluice_traffic::istio::VIRTUAL_SERVICE,
+        Some("DestinationRule") => sluice_traffic::istio::DESTINATION_RULE,
+        _ => INGRESS,
+    };
     let text = |value: &Value| value.as_str().unwrap_or("shop").to_owned();
     let reference = |object: &Value| ObjectRef {
         kind: kind(object),
