@@ -1,8 +1,10 @@
 //! Routers through their seam: what they write into objects, what they leave alone, what they read back.
 
 mod alb;
+mod argo_live;
 mod istio;
 mod nginx;
+mod properties;
 
 use serde_json::{Value, json};
 use sluice_api::steps::{HeaderMatch, SetHeaderRoute, SetMirrorRoute, StringMatch};
