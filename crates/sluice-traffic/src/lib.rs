@@ -6,7 +6,16 @@
 
 #![warn(missing_docs)]
 
+pub mod alb;
+mod blocks;
+mod fields;
+pub mod istio;
+mod ledger;
 pub mod memory;
+pub mod nginx;
+mod shares;
+
+pub use blocks::{Unsupported, routers};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +79,51 @@ pub struct Scope {
     pub has_max_weight: bool,
     /// Every route name that is ours to write and to remove, the one with precedence first.
     pub managed_names: Vec<String>,
+}
+
+impl Scope {
+    /// The Services that stable and canary traffic go to; the two that take turns only where the spec
+    /// names none.
+    fn services<'a>(&'a self, ping_pong: Option<&'a PingPong>) -> Services<'a> {
+        let named = |service: &'a Option<String>| service.as_deref().filter(|name| !name.is_empty());
+        let (stable, canary) = (named(&self.stable_service), named(&self.canary_service));
+        match ping_pong {
+            Some(roles) if stable.is_none() && canary.is_none() => Services::taking_turns(roles),
+            _ => Services { stable, canary },
+        }
+    }
+
+    /// A mistake in the Rollout's own spec.
+    fn unfit(&self, field: &str, problem: impl Into<String>) -> TrafficError {
+        TrafficError::Unfit {
+            kind: "Rollout".into(),
+            namespace: self.namespace.clone(),
+            name: self.rollout.clone(),
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// The Services that stable and canary traffic go to, as far as there are any.
+#[derive(Clone, Copy, Debug)]
+struct Services<'a> {
+    stable: Option<&'a str>,
+    canary: Option<&'a str>,
+}
+
+impl<'a> Services<'a> {
+    fn taking_turns(roles: &'a PingPong) -> Services<'a> {
+        Services { stable: Some(&roles.stable), canary: Some(&roles.canary) }
+    }
+
+    /// Both, for routers that cannot do without: stable, then canary.
+    fn both(&self, scope: &Scope) -> Result<(&'a str, &'a str), TrafficError> {
+        self.stable.zip(self.canary).ok_or_else(|| {
+            let problem = "Canary service and Stable service must to be set to use Traffic Routing";
+            scope.unfit("spec.strategy.canary", problem)
+        })
+    }
 }
 
 /// Where traffic is to go.
@@ -139,9 +193,12 @@ impl ManagedRoute {
 /// What the objects ask the data plane for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The canary's weight, of [`Scope::max_weight`]; `None` if the objects do not say one.
+    /// The canary's weight, of [`Scope::max_weight`]; `None` if the objects do not say one, or do not
+    /// agree on one. Objects that know whole percent only may say another than was asked for: see
+    /// [`TrafficRouter::nearest_weight`]. It is 0 only if the canary gets nothing, and all of it only if
+    /// nobody else gets any.
     pub weight: Option<i64>,
-    /// The managed routes that are there.
+    /// The managed routes that are there, be it in one object of several.
     pub managed: BTreeSet<String>,
     /// Which versions the router's own subsets select, for routers that have any.
     pub subsets: Option<Subsets>,
@@ -246,6 +303,22 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// An object that is missing or has not the needed shape.
     fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Edits, TrafficError>;
+
+    /// The canary's weight that [`TrafficRouter::read`] will find once these routes are written: the
+    /// nearest to the wanted one that the objects can hold.
+    ///
+    /// # Errors
+    /// An object that is missing or has not the needed shape.
+    fn nearest_weight(&self, observed: &Objects, routes: &Routes) -> Result<Option<i64>, TrafficError> {
+        let mut objects = observed.clone();
+        apply(&mut objects, self.with_routes(observed, routes)?);
+        Ok(self.read(&objects, routes.ping_pong.as_ref())?.weight)
+    }
+
+    /// Whether it can write such a managed route. One that it cannot write it leaves out.
+    fn carries(&self, _route: &ManagedRoute) -> bool {
+        true
+    }
 
     /// What the data plane really does about these routes.
     fn verdict(&self, _observed: &Objects, _routes: &Routes) -> Verdict {

@@ -1,0 +1,74 @@
+//! Which router carries out which block of a spec.
+
+use sluice_api::traffic_routing::{Router, TrafficRouting};
+
+use crate::{Scope, TrafficRouter, alb::AlbRouter, istio::IstioRouter, nginx::NginxRouter};
+
+/// A block of the spec that this build does not carry out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("trafficRouting.{block} is not carried out by this build: use another router, or another build")]
+pub struct Unsupported {
+    /// The key of the block, as it stands in a manifest.
+    pub block: String,
+}
+
+/// Makes the routers that the spec names, in the order in which they are served.
+pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn TrafficRouter>, Unsupported>> {
+    let router = |router| -> Result<Box<dyn TrafficRouter>, Unsupported> {
+        let unsupported = |block: &str| Err(Unsupported { block: block.into() });
+        match router {
+            Router::Istio(istio) => Ok(Box::new(IstioRouter::new(istio, scope))),
+            Router::Nginx(nginx) => Ok(Box::new(NginxRouter::new(nginx, scope))),
+            Router::Alb(alb) => Ok(Box::new(AlbRouter::new(alb, scope))),
+            Router::Smi(_) => unsupported("smi"),
+            Router::Ambassador(_) => unsupported("ambassador"),
+            Router::AppMesh(_) => unsupported("appMesh"),
+            Router::Traefik(_) => unsupported("traefik"),
+            Router::Apisix(_) => unsupported("apisix"),
+            Router::GatewayApi(_) => unsupported("gatewayAPI"),
+            Router::Gloo(_) => unsupported("gloo"),
+            Router::Contour(_) => unsupported("contour"),
+            Router::Kong(_) => unsupported("kong"),
+            Router::Kuma(_) => unsupported("kuma"),
+            Router::Linkerd(_) => unsupported("linkerd"),
+            Router::Plugin(name, _) => unsupported(&format!("plugins.{name}")),
+        }
+    };
+    routing.routers().into_iter().map(router).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn blocks_in_the_order_in_which_they_are_served() {
+        let routing: TrafficRouting = serde_json::from_value(json!({
+            "plugins": {"example/b": {}, "example/a": {}},
+            "traefik": {"weightedTraefikServiceName": "web"},
+            "alb": {"ingress": "web", "servicePort": 80},
+            "nginx": {"stableIngress": "web"},
+            "istio": {"virtualService": {"name": "web"}},
+        }))
+        .unwrap();
+        let served: Vec<String> = routers(&routing, &Scope::default())
+            .into_iter()
+            .map(|router| router.map_or_else(|no| no.to_string(), |router| router.name().to_owned()))
+            .collect();
+        let no = |block| {
+            format!(
+                "trafficRouting.{block} is not carried out by this build: use another router, or another build"
+            )
+        };
+        let expected = [
+            "istio".into(),
+            "nginx".into(),
+            "alb".into(),
+            no("traefik"),
+            no("plugins.example/a"),
+            no("plugins.example/b"),
+        ];
+        assert_eq!(served, expected);
+    }
+}

@@ -1,0 +1,243 @@
+//! NGINX ingress controller: a second Ingress beside each stable one says the canary's share.
+//!
+//! The canary Ingress is made as Argo Rollouts makes it (`rollout/trafficrouting/nginx`), and like there
+//! it stays at weight 0 when nothing is under way. It carries neither managed routes nor further
+//! destinations: its annotations have no place for them.
+
+use serde_json::{Map, Value, json};
+use sluice_api::keys::{INGRESS_CLASS, NGINX_ANNOTATION_PREFIX};
+use sluice_api::traffic_routing::NginxRouting;
+
+use crate::{
+    Edit, Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError,
+    TrafficRouter, fields, shares,
+};
+
+/// Ingresses, shared with other routers.
+pub(crate) const INGRESS: ObjectKind =
+    ObjectKind { group: "networking.k8s.io", versions: &["v1"], kind: "Ingress", plural: "ingresses" };
+
+/// What is cut from a name so that the suffix fits.
+const LONGEST_BASE: usize = 253 - "-canary".len();
+
+/// Splits traffic by canary Ingresses.
+#[derive(Clone, Debug)]
+pub struct NginxRouter {
+    routing: NginxRouting,
+    scope: Scope,
+}
+
+impl NginxRouter {
+    /// The router for this block of a Rollout's spec.
+    pub fn new(routing: &NginxRouting, scope: &Scope) -> NginxRouter {
+        NginxRouter { routing: routing.clone(), scope: scope.clone() }
+    }
+
+    fn stable_ingresses(&self) -> Result<Vec<ObjectRef>, TrafficError> {
+        let several = self.routing.stable_ingresses.as_deref().unwrap_or_default();
+        let one = Some(&self.routing.stable_ingress).filter(|name| !name.is_empty());
+        let problem = match (one, several) {
+            (Some(_), [_, ..]) => "Both are configured.",
+            (None, []) => "Neither are configured.",
+            (one, several) => {
+                return Ok(one.into_iter().chain(several).map(|name| self.ingress(name.clone())).collect());
+            }
+        };
+        Err(self.scope.unfit(
+            "spec.strategy.canary.trafficRouting.nginx",
+            format!("Either StableIngress or StableIngresses must be configured. {problem}"),
+        ))
+    }
+
+    fn canary_ingress(&self, stable: &ObjectRef) -> ObjectRef {
+        let base = format!("{}-{}", self.scope.rollout, stable.name);
+        self.ingress(base.chars().take(LONGEST_BASE).chain("-canary".chars()).collect())
+    }
+
+    fn ingress(&self, name: String) -> ObjectRef {
+        ObjectRef { kind: INGRESS, namespace: self.scope.namespace.clone(), name }
+    }
+
+    fn prefix(&self) -> &str {
+        match self.routing.annotation_prefix.as_str() {
+            "" => NGINX_ANNOTATION_PREFIX,
+            prefix => prefix,
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix())
+    }
+
+    /// The annotations that are ours, the later ones with precedence.
+    fn annotations(&self, canary_weight: i64) -> Vec<(String, String)> {
+        let prefixed = |key: &String| {
+            if key.starts_with(self.prefix()) { key.clone() } else { self.key(key) }
+        };
+        let further = &self.routing.additional_ingress_annotations;
+        let mut annotations: Vec<_> =
+            further.iter().map(|(key, value)| (prefixed(key), value.clone())).collect();
+        annotations.extend(self.routing.canary_ingress_annotations.clone());
+        annotations.push((self.key("canary"), "true".into()));
+        annotations.push((self.key("canary-weight"), canary_weight.to_string()));
+        if self.scope.has_max_weight {
+            annotations.push((self.key("canary-weight-total"), self.scope.max_weight.to_string()));
+        }
+        annotations
+    }
+
+    /// The canary Ingress as it is to be, beginning with what is there.
+    fn edited(
+        &self,
+        stable: (&ObjectRef, &Value),
+        canary: (&ObjectRef, Option<&Value>),
+        weight: i64,
+    ) -> Result<Value, TrafficError> {
+        let (reference, observed) = canary;
+        let mut object = match observed {
+            Some(object) => object.clone(),
+            None => self.created(stable.1, reference),
+        };
+        let rules = self.canary_rules(stable.0, stable.1)?;
+        let unfit = |field: &str| TrafficError::unfit(reference, field, "must be an object");
+        let spec = object.as_object_mut().and_then(|object| fields::filled(object, "spec"));
+        let spec = spec.ok_or_else(|| unfit("spec"))?;
+        spec.insert("rules".into(), rules.into());
+        copy(stable.1.pointer("/spec/tls"), spec, "tls");
+        let class_name = stable.1.pointer("/spec/ingressClassName").filter(|name| !name.is_null());
+        let class = fields::annotation(stable.1, INGRESS_CLASS);
+        if class.is_some() || class_name.is_some() {
+            // With neither, a class that the cluster filled in as its default stays.
+            copy(class_name, spec, "ingressClassName");
+            fields::set_annotation(&mut object, reference, INGRESS_CLASS, class.map(str::to_owned))?;
+        }
+        for (key, value) in self.annotations(weight) {
+            fields::set_annotation(&mut object, reference, &key, Some(value))?;
+        }
+        Ok(object)
+    }
+
+    fn created(&self, stable: &Value, reference: &ObjectRef) -> Value {
+        let version = match fields::text(stable, "apiVersion") {
+            "" => "networking.k8s.io/v1",
+            version => version,
+        };
+        json!({
+            "apiVersion": version,
+            "kind": "Ingress",
+            "metadata": {
+                "name": reference.name,
+                "namespace": reference.namespace,
+                "ownerReferences": [{
+                    "apiVersion": "argoproj.io/v1alpha1",
+                    "kind": "Rollout",
+                    "name": self.scope.rollout,
+                    "uid": self.scope.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+        })
+    }
+
+    /// The rules that lead to the stable Service, leading to the canary's.
+    fn canary_rules(&self, reference: &ObjectRef, stable: &Value) -> Result<Vec<Value>, TrafficError> {
+        let (stable_service, canary_service) = self.scope.services(None).both(&self.scope)?;
+        let mut rules = Vec::new();
+        for rule in fields::list(stable, reference, "spec.rules")? {
+            let mut rule = rule.clone();
+            let paths = rule.pointer_mut("/http/paths").and_then(Value::as_array_mut);
+            let names =
+                paths.into_iter().flatten().filter_map(|path| path.pointer_mut("/backend/service/name"));
+            let ours: Vec<_> = names.filter(|name| name.as_str() == Some(stable_service)).collect();
+            if !ours.is_empty() {
+                ours.into_iter().for_each(|name| *name = canary_service.into());
+                rules.push(rule);
+            }
+        }
+        if rules.is_empty() {
+            let name = &reference.name;
+            let problem = format!("ingress `{name}` has no rules using service {stable_service} backend");
+            return Err(TrafficError::unfit(reference, "spec.rules", problem));
+        }
+        Ok(rules)
+    }
+
+    fn check_owner(&self, reference: &ObjectRef, object: &Value) -> Result<(), TrafficError> {
+        let owners = fields::list(object, reference, "metadata.ownerReferences")?;
+        let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
+        if controller.is_some_and(|owner| fields::text(owner, "uid") == self.scope.uid) {
+            return Ok(());
+        }
+        let name = &reference.name;
+        let problem = format!("canary ingress `{name}` controlled by different object");
+        Err(TrafficError::unfit(reference, "metadata.ownerReferences", problem))
+    }
+
+    /// The weight that a canary Ingress says; one that is not there gives the canary nothing.
+    fn weight(&self, canary: Option<&Value>) -> Option<i64> {
+        let Some(object) = canary else { return Some(0) };
+        let annotation = |name: &str| fields::annotation(object, &self.key(name));
+        if annotation("canary") != Some("true") {
+            return None;
+        }
+        let total = annotation("canary-weight-total").map_or(Some(100), |total| total.trim().parse().ok())?;
+        let weight: i64 = annotation("canary-weight")?.trim().parse().ok()?;
+        shares::weight_of(weight, total, self.scope.max_weight)
+    }
+}
+
+impl TrafficRouter for NginxRouter {
+    fn name(&self) -> &'static str {
+        "nginx"
+    }
+
+    fn reads(&self) -> Vec<ObjectRef> {
+        let stable = self.stable_ingresses().unwrap_or_default();
+        stable.into_iter().flat_map(|stable| [self.canary_ingress(&stable), stable]).collect()
+    }
+
+    fn read(&self, observed: &Objects, _: Option<&PingPong>) -> Result<Found, TrafficError> {
+        let mut weights = Vec::new();
+        for stable in self.stable_ingresses()? {
+            fields::object(observed, &stable)?;
+            let canary = self.canary_ingress(&stable);
+            let object = observed.get(&canary);
+            object.map_or(Ok(()), |object| self.check_owner(&canary, object))?;
+            weights.push(self.weight(object));
+        }
+        Ok(Found { weight: shares::agreed(weights), ..Found::default() })
+    }
+
+    fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Edits, TrafficError> {
+        let weight = routes.canary_weight.clamp(0, self.scope.max_weight.max(0));
+        let mut edits = Edits::new();
+        for stable in self.stable_ingresses()? {
+            let object = fields::object(observed, &stable)?;
+            let reference = self.canary_ingress(&stable);
+            let canary = observed.get(&reference);
+            canary.map_or(Ok(()), |canary| self.check_owner(&reference, canary))?;
+            let edited = self.edited((&stable, object), (&reference, canary), weight)?;
+            if canary != Some(&edited) {
+                edits.insert(reference, Edit::Put(edited));
+            }
+        }
+        Ok(edits)
+    }
+
+    fn carries(&self, _: &ManagedRoute) -> bool {
+        false
+    }
+
+    fn needs_live_primary(&self) -> bool {
+        true
+    }
+}
+
+/// Makes a field like another, which may be absent.
+fn copy(from: Option<&Value>, to: &mut Map<String, Value>, field: &str) {
+    match from.filter(|value| !value.is_null()) {
+        Some(value) => to.insert(field.into(), value.clone()),
+        None => to.remove(field),
+    };
+}

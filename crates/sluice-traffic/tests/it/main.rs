@@ -1,0 +1,131 @@
+//! Routers through their seam: what they write into objects, what they leave alone, what they read back.
+
+mod alb;
+mod argo_live;
+mod istio;
+mod nginx;
+mod properties;
+
+use serde_json::{Value, json};
+use sluice_api::steps::{HeaderMatch, SetHeaderRoute, SetMirrorRoute, StringMatch};
+use sluice_traffic::{
+    Edits, Extra, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, Routes, Scope, TrafficRouter, apply,
+    routers,
+};
+
+/// The Rollout `shop` in namespace `shop`, with its two Services.
+fn scope() -> Scope {
+    Scope {
+        namespace: "shop".into(),
+        rollout: "shop".into(),
+        uid: "uid-of-shop".into(),
+        stable_service: Some("shop-stable".into()),
+        canary_service: Some("shop-canary".into()),
+        max_weight: 100,
+        has_max_weight: false,
+        managed_names: vec!["m".into(), "hd".into()],
+    }
+}
+
+/// The only router of this `trafficRouting`.
+#[track_caller]
+fn router(routing: Value, scope: &Scope) -> Box<dyn TrafficRouter> {
+    let routing = serde_json::from_value(routing).expect("a valid trafficRouting");
+    let mut all = routers(&routing, scope);
+    assert_eq!(all.len(), 1);
+    all.remove(0).expect("a router that is carried out")
+}
+
+/// Objects by what they say of themselves.
+fn objects(list: impl IntoIterator<Item = Value>) -> Objects {
+    let kind = |object: &Value| match object["kind"].as_str() {
+        Some("VirtualService") => sluice_traffic::istio::VIRTUAL_SERVICE,
+        Some("DestinationRule") => sluice_traffic::istio::DESTINATION_RULE,
+        _ => INGRESS,
+    };
+    let text = |value: &Value| value.as_str().unwrap_or("shop").to_owned();
+    let reference = |object: &Value| ObjectRef {
+        kind: kind(object),
+        namespace: text(&object["metadata"]["namespace"]),
+        name: text(&object["metadata"]["name"]),
+    };
+    list.into_iter().map(|object| (reference(&object), object)).collect()
+}
+
+const INGRESS: ObjectKind =
+    ObjectKind { group: "networking.k8s.io", versions: &["v1"], kind: "Ingress", plural: "ingresses" };
+
+fn weight(canary_weight: i64) -> Routes {
+    Routes { canary_weight, ..Routes::default() }
+}
+
+fn extra(service: &str, weight: i64) -> Extra {
+    Extra { service: service.into(), hash: "77aa0".into(), weight }
+}
+
+fn exact(text: &str) -> StringMatch {
+    StringMatch { exact: text.into(), ..StringMatch::default() }
+}
+
+fn prefix(text: &str) -> StringMatch {
+    StringMatch { prefix: text.into(), ..StringMatch::default() }
+}
+
+fn header(name: &str, matches: &[(&str, StringMatch)]) -> ManagedRoute {
+    let one = |(header, value): &(&str, StringMatch)| HeaderMatch {
+        header_name: (*header).into(),
+        header_value: Some(value.clone()),
+    };
+    ManagedRoute::Header(SetHeaderRoute { name: name.into(), r#match: matches.iter().map(one).collect() })
+}
+
+fn mirror(name: &str, percentage: Option<i32>, matches: Value) -> ManagedRoute {
+    let r#match = serde_json::from_value(matches).expect("valid matches");
+    ManagedRoute::Mirror(SetMirrorRoute { name: name.into(), percentage, r#match })
+}
+
+/// Writes these routes, and checks that they are written once and read back.
+#[track_caller]
+fn write(router: &dyn TrafficRouter, observed: &Objects, routes: &Routes) -> Objects {
+    let edits = router.with_routes(observed, routes).expect("fit objects");
+    assert!(
+        edits.keys().all(|reference| router.reads().contains(reference)),
+        "only what it reads is written"
+    );
+    let nearest = router.nearest_weight(observed, routes);
+    let mut after = observed.clone();
+    apply(&mut after, edits);
+    assert_eq!(router.with_routes(&after, routes), Ok(Edits::new()), "twice is once");
+    let found = router.read(&after, routes.ping_pong.as_ref()).expect("fit objects");
+    assert_eq!(Ok(found.weight), nearest);
+    after
+}
+
+#[track_caller]
+fn read(router: &dyn TrafficRouter, observed: &Objects) -> Found {
+    router.read(observed, None).expect("fit objects")
+}
+
+#[track_caller]
+fn error(router: &dyn TrafficRouter, observed: &Objects, routes: &Routes) -> String {
+    router.with_routes(observed, routes).expect_err("it cannot be written").to_string()
+}
+
+/// The object of this name.
+#[track_caller]
+fn named<'a>(objects: &'a Objects, name: &str) -> &'a Value {
+    objects
+        .iter()
+        .find(|(reference, _)| reference.name == name)
+        .map_or_else(|| panic!("no {name}"), |(_, object)| object)
+}
+
+/// An Ingress of the Rollout's namespace with these rules.
+fn ingress(name: &str, rules: Value) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"rules": rules},
+    })
+}
