@@ -79,7 +79,7 @@ pub struct Subsets {
 /// What the routers' objects ask for at one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// The canary's weight that each router's objects say.
+    /// The canary's weight that each router's objects say; `None`: they do not agree on one.
     pub weights: Vec<Option<i64>>,
     /// Managed routes that are there.
     pub managed: BTreeSet<String>,
@@ -195,8 +195,7 @@ impl Record {
         // Where routers differ, the most is what may be asked for.
         let asked = sight.weights.iter().flatten().max();
         self.requested = asked.copied().unwrap_or(self.requested);
-        let is_even = !sight.is_partial
-            && sight.weights.iter().all(|weight| weight.is_none_or(|w| w == self.requested));
+        let is_even = !sight.is_partial && sight.weights.iter().all(|weight| *weight == Some(self.requested));
         let is_over = |after: Option<SignedDuration>| {
             after.and_then(|after| self.changed_at.checked_add(after).ok()).is_some_and(|at| now >= at)
         };

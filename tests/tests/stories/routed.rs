@@ -235,7 +235,11 @@ async fn w52_a_route_that_somebody_resets_is_put_right() {
 #[tokio::test(start_paused = true)]
 async fn a_route_that_does_not_exist_is_named_and_an_abort_still_counts() {
     let story = updated(Router::Istio, json!({})).await;
-    story.simulation.cluster.delete("person", "VirtualService", Some("default"), "web").expect("it exists");
+    story
+        .simulation
+        .cluster
+        .delete("person", "VirtualService", Some("default"), "web", sluice_sim::DeleteOptions::default())
+        .expect("it exists");
     story.simulation.pass(5).await;
     let phase = story.simulation.phase("web");
     story.simulation.patch_status("web", json!({"abort": true}));
