@@ -151,6 +151,7 @@ async fn a_good_version_takes_over_and_no_request_is_lost() {
         for strategy in [json!({}), json!({"dynamicStableScale": true})] {
             let is_dynamic = strategy["dynamicStableScale"] == true;
             let story = updated(router, strategy).await;
+            story.simulation.pass(30).await;
             assert_eq!(story.simulation.sizes("web"), if is_dynamic { "1:4/4 2:1/1" } else { "1:5/5 2:1/1" });
             story.resume();
             story.simulation.pass(60).await;
