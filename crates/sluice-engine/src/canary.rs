@@ -14,7 +14,7 @@ use crate::moves::{
 use crate::pass::{Findings, Pass};
 use crate::pause::{PauseDecision, decide_pause};
 use crate::plan::{Event, Plan};
-use crate::traffic::{ManagedRoute, Routes, Subsets};
+use crate::traffic::{ManagedRoute, Routes, Subset, SubsetPair};
 use crate::world::{Canary, CanaryScale, InvalidSpec, Spec, Step, World};
 
 /// The pause reason of a canary's pause step.
@@ -269,9 +269,8 @@ impl<'a> Machine<'a> {
         };
         let hashes = pass.hashes();
         let services = self.services();
-        let side = |service: Option<&String>, of: fn(&Subsets) -> &Option<String>| {
-            let subset = traffic.subsets.as_ref().map(|(subsets, at)| (of(subsets).as_deref(), *at));
-            destinations::read_side(pass.world, service, subset, &hashes, pass.now)
+        let side = |service: Option<&String>, of: fn(&SubsetPair) -> &Subset| {
+            destinations::read_side(pass.world, service, traffic.subsets.as_ref().map(of), &hashes, pass.now)
         };
         let is_routed = self.canary.routing.is_some();
         State {
@@ -337,9 +336,9 @@ impl<'a> Machine<'a> {
             }),
             managed: if traffic.managed.requested { self.managed() } else { Vec::new() },
         };
-        if let Some((subsets, _)) = &traffic.subsets {
-            routes.stable_hash.clone_from(&subsets.stable);
-            routes.canary_hash.clone_from(&subsets.canary);
+        if let Some(subsets) = &traffic.subsets {
+            routes.stable_hash.clone_from(&subsets.stable.hash);
+            routes.canary_hash.clone_from(&subsets.canary.hash);
         }
         let has_subsets = traffic.subsets.is_some();
         for write in &moves.writes {

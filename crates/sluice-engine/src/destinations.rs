@@ -10,7 +10,7 @@ use sluice_api::keys;
 
 use crate::moves::{self, Deadline, Destination, MoveKind, Moves};
 use crate::plan::{Action, Event, Plan, Write};
-use crate::traffic::Routes;
+use crate::traffic::{Routes, Subset};
 use crate::world::{ReplicaSet, World};
 
 /// Reads a Service as a destination; `hashes` names the versions by index. `None`: no such Service.
@@ -43,17 +43,18 @@ pub fn read(world: &World, name: &str, hashes: &[&str], now: Timestamp) -> Optio
 pub fn read_side(
     world: &World,
     service: Option<&String>,
-    subset: Option<(Option<&str>, Option<Timestamp>)>,
+    subset: Option<&Subset>,
     hashes: &[&str],
     now: Timestamp,
 ) -> Option<Destination> {
     let service = service.and_then(|name| read(world, name, hashes, now));
-    let subset = subset.map(|(hash, settles_at)| {
-        let selected = hash.and_then(|hash| hashes.iter().position(|h| *h == hash));
+    let subset = subset.map(|Subset { hash, settles_at }| {
+        let selected = hash.as_ref().and_then(|hash| hashes.iter().position(|h| h == hash));
         let live = match (selected, settles_at) {
             (Some(version), None) => vec![version],
             _ => (0..hashes.len()).collect(),
         };
+        let settles_at = *settles_at;
         Destination { name: "subset".into(), selected, live, settles_at, is_managed: hash.is_some() }
     });
     match (service, subset) {

@@ -206,7 +206,7 @@ impl Story {
         self.world.traffic = Traffic {
             weight: router.record.weight(router.verdict, times),
             managed: router.record.managed(&sight, times),
-            subsets: sight.subsets.clone().map(|s| (s, router.record.subsets_settle_at(times, self.now))),
+            subsets: router.record.subsets(times, self.now),
             shown: router.record.shown.clone(),
             verified: None,
             needs_live_primary: false,

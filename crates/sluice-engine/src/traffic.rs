@@ -76,6 +76,24 @@ pub struct Subsets {
     pub canary: Option<String>,
 }
 
+/// One subset of a router.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subset {
+    /// The version that it selects, by pod template hash; `None`: all of them.
+    pub hash: Option<String>,
+    /// When its last change has reached every proxy, if that lies ahead.
+    pub settles_at: Option<Timestamp>,
+}
+
+/// The subsets for stable and for canary traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubsetPair {
+    /// For stable traffic.
+    pub stable: Subset,
+    /// For canary traffic.
+    pub canary: Subset,
+}
+
 /// What the routers' objects ask for at one look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
@@ -113,7 +131,8 @@ pub struct Record {
     kept: (i64, i64),
     managed_may_be_live: bool,
     subsets: Option<Subsets>,
-    subsets_changed_at: Timestamp,
+    /// When the subset for stable traffic changed, and the one for canary traffic.
+    subsets_changed_at: (Timestamp, Timestamp),
     changed_at: Timestamp,
     canary_role: Option<String>,
     /// The routes that were last asked for and that the objects showed.
@@ -130,7 +149,7 @@ impl Record {
             kept: (0, max),
             managed_may_be_live: true,
             subsets: None,
-            subsets_changed_at: now,
+            subsets_changed_at: (now, now),
             changed_at: now,
             canary_role: None,
             shown: None,
@@ -175,10 +194,18 @@ impl Record {
             self.canary_role.clone_from(&sight.canary_role);
             self.shown = None;
         }
-        if self.subsets != sight.subsets {
-            self.subsets.clone_from(&sight.subsets);
-            self.subsets_changed_at = now;
+        let side = |subsets: &Option<Subsets>, of: fn(&Subsets) -> &Option<String>| {
+            subsets.as_ref().map(|subsets| of(subsets).clone())
+        };
+        for (of, changed_at) in [
+            ((|s| &s.stable) as fn(&Subsets) -> &Option<String>, &mut self.subsets_changed_at.0),
+            (|s| &s.canary, &mut self.subsets_changed_at.1),
+        ] {
+            if side(&self.subsets, of) != side(&sight.subsets, of) {
+                *changed_at = now;
+            }
         }
+        self.subsets.clone_from(&sight.subsets);
         if !sight.shows_last {
             self.shown = None;
         }
@@ -255,10 +282,18 @@ impl Record {
         }
     }
 
-    /// When the last change of the subsets has reached every proxy, if that lies ahead.
-    pub fn subsets_settle_at(&self, times: Times, now: Timestamp) -> Option<Timestamp> {
-        let settle = times.settle.unwrap_or(SignedDuration::MAX);
-        Some(self.subsets_changed_at.checked_add(settle).unwrap_or(Timestamp::MAX)).filter(|at| *at > now)
+    /// What the subsets select, and when their last changes have reached every proxy.
+    pub fn subsets(&self, times: Times, now: Timestamp) -> Option<SubsetPair> {
+        let subsets = self.subsets.as_ref()?;
+        let settles_at = |changed_at: Timestamp| {
+            let settle = times.settle.unwrap_or(SignedDuration::MAX);
+            Some(changed_at.checked_add(settle).unwrap_or(Timestamp::MAX)).filter(|at| *at > now)
+        };
+        let (stable, canary) = self.subsets_changed_at;
+        Some(SubsetPair {
+            stable: Subset { hash: subsets.stable.clone(), settles_at: settles_at(stable) },
+            canary: Subset { hash: subsets.canary.clone(), settles_at: settles_at(canary) },
+        })
     }
 }
 
@@ -379,6 +414,19 @@ mod tests {
         assert_eq!((weight.settles_at, weight.released_at), (None, Some(at(35))));
         record.see(&sight(50), 100, times, at(35));
         assert_eq!(record.weight(Verdict::Unknown, times).kept, (50, 50));
+    }
+
+    #[test]
+    fn a_subset_that_changes_does_not_unsettle_the_other() {
+        let mut record = Record::unknown(100, at(-60));
+        let seen = |stable: &str| Sight {
+            subsets: Some(Subsets { stable: Some(stable.into()), canary: Some("b".into()) }),
+            ..sight(100)
+        };
+        record.see(&seen("a"), 100, TIMES, at(-60));
+        record.see(&seen("b"), 100, TIMES, at(0));
+        let pair = record.subsets(TIMES, at(1)).expect("subsets");
+        assert_eq!((pair.stable.settles_at, pair.canary.settles_at), (Some(at(5)), None));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::moves::{LiveWeight, ManagedRoutes, Threshold};
 use crate::parts::Parts;
 use crate::replicas::Corridor;
 use crate::template::{self, Injected, TemplateDigest};
-use crate::traffic::{ManagedRoute, Routes, Subsets};
+use crate::traffic::{ManagedRoute, Routes, SubsetPair};
 
 /// Everything that one Rollout's decision can depend on.
 #[derive(Clone, Debug)]
@@ -427,8 +427,8 @@ pub struct Traffic {
     pub weight: LiveWeight,
     /// Managed routes.
     pub managed: ManagedRoutes,
-    /// What subsets of a router select, if it has any, and when their last change is live everywhere.
-    pub subsets: Option<(Subsets, Option<Timestamp>)>,
+    /// What subsets of a router select, if it has any.
+    pub subsets: Option<SubsetPair>,
     /// The routes that the objects show, if they are those that were last asked for.
     pub shown: Option<Routes>,
     /// What the data plane says of them; `None`: it cannot be asked.

@@ -163,7 +163,7 @@ pub fn look(
     let traffic = Traffic {
         weight: record.weight(sight.verdict, times),
         managed: record.managed(&sight, times),
-        subsets: sight.subsets.clone().map(|subsets| (subsets, record.subsets_settle_at(times, now))),
+        subsets: record.subsets(times, now),
         shown: record.shown.clone(),
         verified: verified(&verdicts),
         needs_live_primary: routers.iter().any(|router| router.needs_live_primary()),
