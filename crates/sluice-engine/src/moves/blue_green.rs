@@ -127,10 +127,11 @@ impl<'a> Pass<'a> {
         let new = self.state.new;
         let is_complete = self.set(new).size >= self.replicas && self.set(new).stay() >= self.replicas;
         let Some(stable) = self.state.stable else {
-            // Nothing to go back to: the new version takes over once it can serve.
+            // Nothing to go back to: unless another version serves, the new one does as soon as it can.
             let serves = active.selected.is_some_and(|version| self.set(version).ready > 0);
             let is_better = !serves && self.set(new).stay() > 0 && active.is_managed;
-            let may_go = self.is_going && !self.intent.is_halted && (is_complete || is_better);
+            let is_next = is_complete && (self.intent.may_switch || !serves);
+            let may_go = self.is_going && !self.intent.is_halted && (is_next || is_better);
             return if may_go { Some(new) } else { active.selected };
         };
         if !self.is_going {
@@ -159,19 +160,22 @@ impl<'a> Pass<'a> {
         if nobody_serves {
             return Some(target);
         }
-        let is_narrowed_first = active.selected.is_none() && !active.is_managed;
-        let enough = if is_narrowed_first {
-            // Until now it led to everything that carries its labels.
-            self.set(target).size.max(self.replicas).max(1)
-        } else {
-            self.state.corridor.floor().max(1)
-        };
         let ready_now = match active.selected {
             Some(selected) => self.set(selected).ready,
             None => i64::MAX,
         };
-        let may_go = self.replicas > 0 && stay >= enough || stay > ready_now;
+        let may_go = self.replicas > 0 && stay >= self.enough_for(active, target) || stay > ready_now;
         may_go.then_some(target)
+    }
+
+    /// How many pods of a version let the active Service lead there, whatever it leads to now.
+    fn enough_for(&self, active: &Destination, target: Version) -> i64 {
+        if active.selected.is_none() && !active.is_managed {
+            // Until now it led to everything that carries its labels.
+            self.set(target).size.max(self.replicas).max(1)
+        } else {
+            self.state.corridor.floor().max(1)
+        }
     }
 
     /// The preview Service leads to the new version, whether or not it has pods.
@@ -192,21 +196,23 @@ impl<'a> Pass<'a> {
         }
     }
 
+    fn is_selected(&self, version: Version) -> bool {
+        self.active.as_ref().is_some_and(|active| active.selected == Some(version))
+    }
+
     /// Whether a version is to stay, by its part or because the active Service names it. A deadline follows
     /// the selector, not the data plane.
     fn is_member(&self, version: Version) -> bool {
         Some(version) == self.state.stable
             || version == self.state.new && (self.is_going || self.state.stable.is_none())
-            || self.active.as_ref().is_some_and(|active| active.selected == Some(version))
+            || self.is_selected(version)
     }
 
     fn wanted(&self, version: Version) -> i64 {
         let is_new = version == self.state.new && self.is_going;
         match () {
             () if Some(version) == self.state.stable => self.replicas,
-            () if self.is_serving(version) && self.active.as_ref().is_some_and(|a| a.selected.is_some()) => {
-                self.replicas
-            }
+            () if self.is_selected(version) => self.replicas,
             () if is_new && self.is_asleep && self.state.stable.is_some() => 0,
             () if is_new && (self.intent.may_switch || self.state.stable.is_none()) => self.replicas,
             () if is_new => self.intent.preview_size.min(self.replicas),
@@ -296,7 +302,7 @@ impl<'a> Pass<'a> {
             (Deadline::None, None) => return kept, // a person wants these pods to stay
             (Deadline::None, Some(delay)) if delay.is_zero() => passed = true,
             (Deadline::None, Some(_)) if !is_aborted && *delayed >= self.intent.delayed_revisions => {
-                passed = true
+                passed = true;
             }
             (Deadline::None, Some(delay)) => {
                 *delayed += i64::from(!is_aborted);
@@ -336,13 +342,12 @@ impl<'a> Pass<'a> {
 
     /// Names what is awaited when no write is safe and the goal is not reached.
     fn explain(&self) -> Option<Wait> {
-        let new = self.set(self.state.new);
         if let Some(active) = &self.state.active
             && let Some(target) = self.wanted_active().filter(|target| active.selected != Some(*target))
             && self.replicas > 0
         {
             let set = self.set(target);
-            let mut wait = wait_for_pods(set, self.state.corridor.floor().max(1));
+            let mut wait = wait_for_pods(set, self.enough_for(active, target));
             wait.reason = WaitReason::Carry;
             wait.wanted = format!("{} before Service {} leads there", wait.wanted, active.name);
             return Some(wait);
@@ -362,10 +367,7 @@ impl<'a> Pass<'a> {
         {
             return Some(wait_for_service(active, LATE, format!("only pods of {}", self.set(selected).name)));
         }
-        if self.is_going && !self.is_asleep && new.stay() >= self.replicas && self.moves.arrived {
-            return None; // gates, which the strategy names
-        }
-        None
+        None // gates, which the strategy names, or what a shrink waits for
     }
 
     /// Names what is left once no pod is missing and no shrink is held back.

@@ -55,6 +55,7 @@ pub(super) trait Model {
     type State: Copy + Eq + Hash + Debug;
     type Label: Copy;
 
+    fn name(&self) -> &'static str;
     fn initial(&self) -> Self::State;
     /// Adds every transition out of `state`. An error is a violated invariant.
     fn transitions(

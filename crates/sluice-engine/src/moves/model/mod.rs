@@ -10,6 +10,7 @@
 //! routers, experiments, managed routes, fixed canary sizes, thresholds, real durations (settle times
 //! and deadlines end in any order, the grace time is free at each pass).
 
+mod blue_green;
 mod explore;
 mod mutants;
 mod play;
@@ -283,14 +284,14 @@ fn is_full() -> bool {
 
 /// Explores configurations, and tells the figures of each.
 #[track_caller]
-fn explore_all(configs: &[Config]) {
+fn explore_all<M: explore::Model>(models: &[M]) {
     let max_states = if is_full() { 30_000_000 } else { 300_000 };
     let only = std::env::var("SLUICE_MODEL_ONLY").unwrap_or_default();
     let mut failures = Vec::new();
-    for config in configs.iter().filter(|config| config.name.starts_with(&only)) {
-        match explore::explore(config, max_states) {
-            Ok(figures) => println!("{:<22} {figures:?}", config.name),
-            Err(error) => failures.push(format!("{}: {error}", config.name)),
+    for model in models.iter().filter(|model| model.name().starts_with(&only)) {
+        match explore::explore(model, max_states) {
+            Ok(figures) => println!("{:<22} {figures:?}", model.name()),
+            Err(error) => failures.push(format!("{}: {error}", model.name())),
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

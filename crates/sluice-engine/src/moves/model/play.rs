@@ -321,6 +321,10 @@ impl Model for Config {
     type State = Cluster;
     type Label = Label;
 
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn initial(&self) -> Cluster {
         let mut pods = [Pods::default(); VERSIONS];
         let services = match self.services {
