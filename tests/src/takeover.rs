@@ -191,12 +191,23 @@ pub async fn put(simulation: &Simulation, situations: Vec<Situation>) {
     simulation.until("every ReplicaSet to have its pods", SignedDuration::from_mins(2), is_filled).await;
 }
 
+/// Every ReplicaSet has all its pods, they are ready, and its status has been written since.
+///
+/// The status that was put in says so from the start, while no pod exists. Like the real one, the ReplicaSet
+/// controller asks for the pods, then writes that none of them counts yet, then counts them as they become
+/// ready: the status can be believed once the pods themselves are ready.
 fn is_filled(simulation: &Simulation) -> bool {
     let sets = simulation.cluster.list("ReplicaSet", None);
     let wanted: i64 = sets.iter().map(|set| number(set, "/spec/replicas")).sum();
     let is_full =
         |set: &Arc<Value>| number(set, "/status/availableReplicas") == number(set, "/spec/replicas");
-    simulation.cluster.list("Pod", None).len() as i64 == wanted && sets.iter().all(is_full)
+    let pods = simulation.cluster.list("Pod", None);
+    pods.len() as i64 == wanted && pods.iter().all(|pod| is_ready(pod)) && sets.iter().all(is_full)
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
 }
 
 /// Everything in a cluster that a controller could change, by kind, namespace and name; without what the
