@@ -15,7 +15,11 @@ use crate::{
 
 /// The head of a body, as complaints quote it.
 fn shortened(body: &str) -> String {
-    if body.chars().count() <= 30 { body.to_owned() } else { body.chars().take(30).chain(" ...".chars()).collect() }
+    if body.chars().count() <= 30 {
+        body.to_owned()
+    } else {
+        body.chars().take(30).chain(" ...".chars()).collect()
+    }
 }
 
 /// Reads an object of the target's kind: right kind, known fields, defaults filled in.
@@ -114,7 +118,8 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
             return Err(cannot_decode(target, context, &body, why));
         }
         if let Some((path, found, expected)) = decoded.mismatch {
-            let why = format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}");
+            let why =
+                format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}");
             return Err(cannot_decode(target, context, &body, &why));
         }
         unknown = decoded.unknown;
@@ -159,7 +164,10 @@ pub fn check_type(target: &Target, object: &Value) -> Result<(), Status> {
 fn cannot_decode(target: &Target, context: &Context, given: &Value, why: &str) -> Status {
     if context.applies {
         let (name, version) = (&target.name, &target.version().api_version);
-        let message = format!("failed to convert new object (/{name}; {version}, Kind={}) to proper version: {why}", target.resource.kind);
+        let message = format!(
+            "failed to convert new object (/{name}; {version}, Kind={}) to proper version: {why}",
+            target.resource.kind
+        );
         return Status { code: 500, reason: "", message, details: None };
     }
     if context.verb == "patch" {

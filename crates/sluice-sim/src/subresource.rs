@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// How scales are put together.
-static SCALE_TYPE: LazyLock<Arc<Type>> = LazyLock::new(|| types::find("autoscaling.v1.Scale").unwrap_or_else(Type::any));
+static SCALE_TYPE: LazyLock<Arc<Type>> =
+    LazyLock::new(|| types::find("autoscaling.v1.Scale").unwrap_or_else(Type::any));
 
 fn scale_writer(context: &Context) -> apply::Writer<'_> {
     apply::Writer {
@@ -55,10 +56,12 @@ fn wanted(context: &Context, target: &Target, body: &Value) -> Result<i64, Statu
         Some(replicas) => Ok(replicas),
         None if given.is_null() => Ok(0),
         None if context.verb == "patch" => Err(bad_patch(body, why)),
-        None if target.resource.custom => {
-            Err(Status::bad_request("no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\""))
+        None if target.resource.custom => Err(Status::bad_request(
+            "no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\"",
+        )),
+        None => {
+            Err(Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}")))
         }
-        None => Err(Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}"))),
     }
 }
 
@@ -203,8 +206,12 @@ impl State {
         let mut object = State::shown(&target.resource, target.version, &old.value);
         set_at(&mut object, &door.spec, Value::from(replicas));
         let api_version = &target.version().api_version;
-        let owners =
-            apply::parent_managers(&old.value, &scale["metadata"]["managedFields"], &steps(&door.spec), api_version);
+        let owners = apply::parent_managers(
+            &old.value,
+            &scale["metadata"]["managedFields"],
+            &steps(&door.spec),
+            api_version,
+        );
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("managedFields");
             if owners.as_array().is_some_and(|list| !list.is_empty()) {

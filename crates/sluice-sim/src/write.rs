@@ -162,7 +162,12 @@ impl State {
     }
 
     /// A PUT of something that is not there.
-    fn create_by_update(&mut self, context: &mut Context, target: &Target, object: Value) -> Result<Written, Status> {
+    fn create_by_update(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        object: Value,
+    ) -> Result<Written, Status> {
         let given = text(&object, "resourceVersion");
         if !given.is_empty() && given.parse::<u64>().is_err() {
             return Err(no_version(given));
@@ -195,7 +200,8 @@ impl State {
         if matches!(creation, Creation::Post) || !context.dry_run {
             meta_map.remove("resourceVersion");
         }
-        let named = ["name", "generateName"].map(|key| text(&object, key)).into_iter().find(|name| !name.is_empty());
+        let named =
+            ["name", "generateName"].map(|key| text(&object, key)).into_iter().find(|name| !name.is_empty());
         self.namespace_must_take(target, named.unwrap_or_default())?;
         if text(&object, "name").is_empty() && !text(&object, "generateName").is_empty() {
             let name = meta::generate_name(text(&object, "generateName"), &mut self.rng);
@@ -517,8 +523,12 @@ impl State {
                         "application/apply-patch+yaml",
                     ]));
                 }
-                strategic::merge(shown, change, &target.version().ty)
-                    .map_err(|message| Status { code: 500, reason: "", message, details: None })?
+                strategic::merge(shown, change, &target.version().ty).map_err(|message| Status {
+                    code: 500,
+                    reason: "",
+                    message,
+                    details: None,
+                })?
             }
             Patch::Apply { .. } => return Err(Status::internal("apply was handled above")),
         };

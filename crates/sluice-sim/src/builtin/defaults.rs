@@ -390,7 +390,9 @@ fn addresses(status: &mut Map<String, Value>) {
     let first = status.get("podIPs").and_then(|list| list[0]["ip"].as_str()).map(str::to_owned);
     if let Some(first) = first {
         status.insert("podIP".to_owned(), Value::from(first));
-    } else if let Some(address) = status.get("podIP").and_then(Value::as_str).filter(|address| !address.is_empty()) {
+    } else if let Some(address) =
+        status.get("podIP").and_then(Value::as_str).filter(|address| !address.is_empty())
+    {
         let list = json!([{"ip": address}]);
         status.insert("podIPs".to_owned(), list);
     }

@@ -38,16 +38,22 @@ pub fn pod_binding_problems(new: &Value, old: &Value) -> Vec<Problem> {
 }
 
 fn fixed_pod_spec() -> Problem {
-    Problem::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)")
+    Problem::forbidden(
+        "spec",
+        "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+    )
 }
 
 /// The tolerations of every pod: it stays for a while on a node that is in trouble.
 pub fn tolerate_trouble(spec: &mut Value) {
     let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-        let known = |one: &Value| one["key"] == key || (one.get("key").is_none() && one["operator"] == "Exists");
+        let known =
+            |one: &Value| one["key"] == key || (one.get("key").is_none() && one["operator"] == "Exists");
         if !tolerations.iter().any(known) {
-            tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
+            tolerations.push(
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}),
+            );
         }
     }
     spec["tolerations"] = Value::Array(tolerations);
@@ -80,7 +86,8 @@ pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
             }
         }
     }
-    let (deadline, deadline_before) = (&new["spec"]["activeDeadlineSeconds"], &old["spec"]["activeDeadlineSeconds"]);
+    let (deadline, deadline_before) =
+        (&new["spec"]["activeDeadlineSeconds"], &old["spec"]["activeDeadlineSeconds"]);
     let path = "spec.activeDeadlineSeconds";
     match (deadline.as_i64(), deadline_before.as_i64()) {
         (Some(after), Some(before)) if after > before => {
@@ -88,7 +95,11 @@ pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
             return out;
         }
         (None, Some(_)) => {
-            out.push(Problem::invalid(path, deadline, "must not update from a positive integer to nil value"));
+            out.push(Problem::invalid(
+                path,
+                deadline,
+                "must not update from a positive integer to nil value",
+            ));
         }
         _ => {}
     }
@@ -99,13 +110,24 @@ pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
         }
         toleration
     };
-    let list = |pod: &Value| -> Vec<Value> { pod["spec"]["tolerations"].as_array().into_iter().flatten().map(bare).collect() };
+    let list = |pod: &Value| -> Vec<Value> {
+        pod["spec"]["tolerations"].as_array().into_iter().flatten().map(bare).collect()
+    };
     let after = list(new);
     if list(old).iter().any(|toleration| !after.contains(toleration)) {
-        out.push(Problem::forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"));
+        out.push(Problem::forbidden(
+            "spec.tolerations",
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
     }
     let negative = old["spec"]["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0);
-    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "nodeName", "terminationGracePeriodSeconds"] {
+    for key in [
+        "activeDeadlineSeconds",
+        "tolerations",
+        "schedulingGates",
+        "nodeName",
+        "terminationGracePeriodSeconds",
+    ] {
         if key == "terminationGracePeriodSeconds" && !negative {
             continue;
         }
@@ -210,7 +232,9 @@ pub fn pod_spec_problems(spec: &Value, path: &str) -> Vec<Problem> {
             out.push(Problem::forbidden(&format!("{path}.volumes[{i}].{source}"), detail));
         }
     }
-    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64().filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds)) {
+    if let Some(seconds) =
+        spec["activeDeadlineSeconds"].as_i64().filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds))
+    {
         out.push(Problem::invalid(
             &format!("{path}.activeDeadlineSeconds"),
             &json!(seconds),

@@ -331,22 +331,45 @@ pub fn status_problems(kind: &str, object: &Value) -> Vec<Problem> {
         }
         if number("availableReplicas") > number("readyReplicas") {
             let shown = json!(number("availableReplicas"));
-            out.push(Problem::invalid("status.availableReplicas", &shown, "cannot be greater than readyReplicas"));
+            out.push(Problem::invalid(
+                "status.availableReplicas",
+                &shown,
+                "cannot be greater than readyReplicas",
+            ));
         }
     };
     match kind {
         "ReplicaSet" => counts(
-            &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration", "terminatingReplicas"],
+            &[
+                "replicas",
+                "fullyLabeledReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "terminatingReplicas",
+            ],
             &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
         ),
         "Deployment" => counts(
-            &["observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas", "collisionCount", "terminatingReplicas"],
+            &[
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "collisionCount",
+                "terminatingReplicas",
+            ],
             &["updatedReplicas", "readyReplicas", "availableReplicas"],
         ),
         "Service" => {
             let ingress = at(status, "/loadBalancer/ingress").as_array().is_some_and(|list| !list.is_empty());
             if ingress && object["spec"]["type"] != "LoadBalancer" {
-                out.push(Problem::forbidden("status.loadBalancer.ingress", "may only be used when `spec.type` is 'LoadBalancer'"));
+                out.push(Problem::forbidden(
+                    "status.loadBalancer.ingress",
+                    "may only be used when `spec.type` is 'LoadBalancer'",
+                ));
             }
         }
         _ => {}
