@@ -229,7 +229,7 @@ pub(super) fn is_at_goal(config: &Config, fleet: &Fleet) -> bool {
             config.keeps_aborted && fleet.is_aborted_version(version) && pods.deadline == Delay::None;
         fleet.is_stable(version) || pods.size == 0 || is_kept
     };
-    let leads = !fleet.has_active || fleet.active == Service::on(fleet.stable);
+    let leads = !fleet.has_active || fleet.active.selected == fleet.stable;
     (0..VERSIONS).all(is_gone)
         && leads
         && fleet.pods[fleet.stable as usize].size == fleet.replicas
