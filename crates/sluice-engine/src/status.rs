@@ -76,9 +76,12 @@ pub(crate) fn complete(
     replica_failure(status, facts, now);
     completed(status, facts, events, now);
     invalid(status, facts.rollout, facts.problem, now);
-    let shown = facts
-        .wait
-        .filter(|wait| !matches!(wait.reason, WaitReason::Pause | WaitReason::Aborted | WaitReason::Invalid));
+    // What other conditions say already is not said twice; pods that wait out their delay hold nobody up.
+    let is_said = |reason| {
+        use WaitReason::{Aborted, Deadline, Invalid, Pause};
+        matches!(reason, Pause | Aborted | Invalid | Deadline)
+    };
+    let shown = facts.wait.filter(|wait| !is_said(wait.reason));
     conditions::set_wait(status, shown.map(|wait| (wait, facts.position.as_str())), now);
     phase(status, facts);
     duration(status, facts, now);
@@ -340,9 +343,9 @@ pub fn start_duration(status: &mut RolloutStatus, now: Timestamp) {
         Some(RolloutDuration { rollout_started_at: Some(Time::new(now)), ..RolloutDuration::default() });
 }
 
-/// Notes how an update ended.
+/// Notes how an update ended, unless it ended before.
 pub fn complete_duration(status: &mut RolloutStatus, how: CompletionStatus) {
-    if let Some(duration) = &mut status.duration {
+    if let Some(duration) = status.duration.as_mut().filter(|duration| duration.finished_at.is_none()) {
         duration.completion_status = Some(how);
     }
 }

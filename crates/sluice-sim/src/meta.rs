@@ -31,6 +31,7 @@ pub enum NameRule {
 pub fn name_rule(table: &str) -> NameRule {
     match table {
         "namespaces" => NameRule::Label,
+        "events" => NameRule::PathSegment,
         "services" => NameRule::Label1035,
         _ if table.ends_with("rbac.authorization.k8s.io") => NameRule::PathSegment,
         _ => NameRule::Subdomain,
@@ -153,8 +154,8 @@ fn common_problems(metadata: &Value) -> Vec<Problem> {
         out.push(Problem::too_long("metadata.annotations", "may not be more than 262144 bytes"));
     }
     let mut controllers = 0;
-    for (i, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
-        let path = format!("metadata.ownerReferences[{i}]");
+    for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
+        let path = "metadata.ownerReferences";
         let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         if text("apiVersion").is_empty() {
             out.push(Problem::invalid(
@@ -165,8 +166,7 @@ fn common_problems(metadata: &Value) -> Vec<Problem> {
         }
         for key in ["kind", "name", "uid"] {
             if text(key).is_empty() {
-                let detail = format!("{key} must not be empty");
-                out.push(Problem::invalid(&format!("{path}.{key}"), &Value::from(""), &detail));
+                out.push(Problem::invalid(&format!("{path}.{key}"), &Value::from(""), "must not be empty"));
             }
         }
         if owner["controller"] == true {

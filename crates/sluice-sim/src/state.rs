@@ -43,6 +43,10 @@ pub struct Context {
     pub warnings: Vec<String>,
     /// What was committed.
     pub writes: Vec<Write>,
+    /// This is a server-side apply.
+    pub applies: bool,
+    /// It comes from inside, where pods are put on nodes by an update.
+    pub direct: bool,
 }
 
 impl Context {
@@ -57,6 +61,8 @@ impl Context {
             verb,
             warnings: Vec::new(),
             writes: Vec::new(),
+            applies: false,
+            direct: true,
         }
     }
 }

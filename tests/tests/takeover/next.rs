@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sluice_controller::Options;
 use sluice_sim::Patch;
 use sluice_tests::simulation::{NAMESPACE, PERSON, Simulation, revision};
-use sluice_tests::takeover::{ROLLOUT, simulated};
+use sluice_tests::takeover::{HASH, ROLLOUT, simulated};
 
 /// What is looked at after the next thing: revision, sizes, phase, step index.
 type Standing = (String, String, String, Value);
@@ -50,6 +50,85 @@ fn retry(simulation: &Simulation) {
 }
 
 const PAUSED: &str = "Paused CanaryPauseStep";
+const PREVIEWED: &str = "Paused BlueGreenPause";
+
+/// The images that the active and the preview Service lead to, by revision.
+fn leads(simulation: &Simulation) -> (i64, i64) {
+    let of = |name| {
+        let service = simulation.cluster.get("Service", Some(NAMESPACE), name).expect("the Service exists");
+        let hash = &service["spec"]["selector"][HASH];
+        let set = simulation.sets(ROLLOUT).into_iter().find(|set| set["metadata"]["labels"][HASH] == *hash);
+        revision(&set.expect("the Service leads to a version"))
+    };
+    (of("web-active"), of("web-preview"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_previews_its_next_revision() {
+    let simulation = taken_over("blue-green.1-healthy").await;
+    simulation.image(ROLLOUT, "2");
+    simulation.pass(30).await;
+    check(&simulation, 1, ("2", "1:3/3 2:1/1", PREVIEWED, Value::Null));
+    assert_eq!(leads(&simulation), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_is_promoted_and_keeps_the_old_version_for_its_hour() {
+    let simulation = taken_over("blue-green.2-awaiting-promotion").await;
+    promote(&simulation);
+    simulation.pass(30).await;
+    check(&simulation, 0, ("2", "1:3/3 2:3/3", "Healthy", Value::Null));
+    assert_eq!(leads(&simulation), (2, 2));
+    simulation.pass(3600).await;
+    check(&simulation, 0, ("2", "2:3/3", "Healthy", Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_is_aborted_before_its_switch() {
+    let simulation = taken_over("blue-green.2-awaiting-promotion").await;
+    abort(&simulation);
+    simulation.pass(60).await;
+    let aborted = "Degraded RolloutAborted: Rollout aborted update to revision 2";
+    check(&simulation, 0, ("2", "1:3/3", aborted, Value::Null));
+    assert_eq!(leads(&simulation), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_goes_back_at_once_to_what_still_runs() {
+    let simulation = taken_over("blue-green.3-promoted-old-within-delay").await;
+    simulation.image(ROLLOUT, "1");
+    simulation.pass(30).await;
+    check(&simulation, 0, ("3", "2:3/3 3:3/3", "Healthy", Value::Null));
+    assert_eq!(leads(&simulation), (3, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_ends_the_delays_that_it_found() {
+    let simulation = taken_over("blue-green.4-aborted").await;
+    let aborted = "Degraded RolloutAborted: Rollout aborted update to revision 3";
+    simulation.pass(30).await;
+    check(&simulation, 0, ("3", "1:3/3 2:3/3", aborted, Value::Null));
+    simulation.pass(3600).await;
+    check(&simulation, 0, ("3", "2:3/3", aborted, Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_is_tried_again_and_judged_again() {
+    let simulation = taken_over("blue-green.4-aborted").await;
+    retry(&simulation);
+    simulation.pass(60).await;
+    check(&simulation, 0, ("3", "1:3/3 2:3/3 3:1/1", PREVIEWED, Value::Null));
+    assert_eq!(leads(&simulation), (2, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn blue_green_goes_back_to_stable_without_new_pods() {
+    let simulation = taken_over("blue-green.4-aborted").await;
+    simulation.image(ROLLOUT, "2");
+    simulation.pass(60).await;
+    check(&simulation, 0, ("4", "1:3/3 4:3/3", "Healthy", Value::Null));
+    assert_eq!(leads(&simulation), (4, 4));
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_healthy_one_starts_its_next_revision() {

@@ -1,7 +1,7 @@
 //! What we write can be gone on with by Argo Rollouts: it is what Argo Rollouts would have written.
 //!
-//! The sequence by which the `canary-basic` fixtures were made is played by our controller, and at every
-//! captured moment our objects are compared with those that Argo Rollouts wrote.
+//! The sequences by which the `canary-basic` and `blue-green` fixtures were made are played by our
+//! controller, and at every captured moment our objects are compared with those that Argo Rollouts wrote.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use sluice_tests::takeover::{HASH, ROLLOUT, Situation, differences, simulation};
 /// A full canary of ours, for whoever wants to see what it leaves.
 const GOLDEN: &str = include_str!("full_canary.json");
 
-/// The manifest that was applied.
-fn manifest() -> Value {
-    let mut situation = Situation::load("canary-basic.1-healthy");
+/// The manifest that was applied for a situation.
+fn manifest(name: &str) -> Value {
+    let mut situation = Situation::load(name);
     let annotation =
         &situation.rollout()["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
     let mut manifest: Value =
@@ -112,7 +112,7 @@ async fn at_every_stage_we_write_what_argo_rollouts_writes() {
             found.insert(name, differences);
         }
     };
-    simulation.apply(manifest());
+    simulation.apply(manifest("canary-basic.1-healthy"));
     simulation.until_phase(ROLLOUT, "Healthy").await;
     simulation.pass(30).await;
     compare(&simulation, "canary-basic.1-healthy");
@@ -141,10 +141,49 @@ async fn at_every_stage_we_write_what_argo_rollouts_writes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn at_every_stage_of_blue_green_we_write_what_argo_rollouts_writes() {
+    let mut simulation = simulation();
+    for name in ["web-active", "web-preview"] {
+        simulation.apply(json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+        }));
+    }
+    simulation.start_controller(Options::default());
+    let mut found = BTreeMap::new();
+    let mut compare = |simulation: &Simulation, name: &'static str| {
+        let differences = differences(&theirs(name), &ours(simulation));
+        if !differences.is_empty() {
+            found.insert(name, differences);
+        }
+    };
+    simulation.apply(manifest("blue-green.1-healthy"));
+    simulation.until_phase(ROLLOUT, "Healthy").await;
+    simulation.pass(30).await;
+    compare(&simulation, "blue-green.1-healthy");
+
+    simulation.image(ROLLOUT, "2");
+    simulation.until_phase(ROLLOUT, "Paused").await;
+    simulation.pass(30).await;
+    compare(&simulation, "blue-green.2-awaiting-promotion");
+
+    simulation.patch_status(ROLLOUT, json!({"pauseConditions": null}));
+    simulation.pass(30).await;
+    compare(&simulation, "blue-green.3-promoted-old-within-delay");
+
+    simulation.image(ROLLOUT, "3");
+    simulation.until_phase(ROLLOUT, "Paused").await;
+    simulation.patch_status(ROLLOUT, json!({"abort": true}));
+    simulation.pass(10).await;
+    compare(&simulation, "blue-green.4-aborted");
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_canary_leaves_this() {
     let mut simulation = simulation();
     simulation.start_controller(Options::default());
-    simulation.apply(manifest());
+    simulation.apply(manifest("canary-basic.1-healthy"));
     simulation.until_phase(ROLLOUT, "Healthy").await;
     simulation.image(ROLLOUT, "2");
     simulation.until_phase(ROLLOUT, "Paused").await;

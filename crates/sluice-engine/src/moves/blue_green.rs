@@ -302,7 +302,7 @@ impl<'a> Pass<'a> {
             (Deadline::None, None) => return kept, // a person wants these pods to stay
             (Deadline::None, Some(delay)) if delay.is_zero() => passed = true,
             (Deadline::None, Some(_)) if !is_aborted && *delayed >= self.intent.delayed_revisions => {
-                passed = true
+                passed = true;
             }
             (Deadline::None, Some(delay)) => {
                 *delayed += i64::from(!is_aborted);
@@ -321,7 +321,23 @@ impl<'a> Pass<'a> {
             }
             (Deadline::Passed, _) => {}
         }
-        if passed && !self.is_serving(version) { 0 } else { kept }
+        if !passed {
+            return kept;
+        }
+        if !self.is_serving(version) {
+            return 0;
+        }
+        if let Some(active) = &self.active {
+            let wait = self.wait_for_proxies(active);
+            self.moves.wait.get_or_insert(wait);
+        }
+        kept
+    }
+
+    /// The wait for everybody to know where the active Service leads.
+    fn wait_for_proxies(&self, active: &Destination) -> Wait {
+        let only = active.selected.map_or("one version", |version| self.set(version).name.as_str());
+        wait_for_service(active, LATE, format!("only pods of {only}"))
     }
 
     fn position(&mut self, switch: Option<Version>) {
@@ -361,11 +377,11 @@ impl<'a> Pass<'a> {
                 return Some(wait_for_pods(set, wanted));
             }
         }
-        if let Some(active) = &self.state.active
-            && let Some(selected) = active.selected
-            && !active.is_settled()
+        if let Some(active) = self.state.active.as_ref().filter(|active| !active.is_settled())
+            && self.is_going
+            && active.selected == Some(self.state.new)
         {
-            return Some(wait_for_service(active, LATE, format!("only pods of {}", self.set(selected).name)));
+            return Some(self.wait_for_proxies(active)); // the promotion does
         }
         None // gates, which the strategy names, or what a shrink waits for
     }

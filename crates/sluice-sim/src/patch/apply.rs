@@ -30,6 +30,8 @@ pub struct Writer<'a> {
     pub time: String,
     /// Whether the kind has a status subresource, so that this door changes only its part.
     pub splits_status: bool,
+    /// Kind of the written object.
+    pub kind: &'a str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +138,14 @@ fn reset(writer: &Writer<'_>, set: &mut FieldSet) {
     }
     if writer.subresource == "status" {
         set.remove_tree(&["f:spec"]);
+        match writer.kind {
+            "Deployment" => set.remove_tree(&["f:metadata", "f:labels"]),
+            "Pod" => {
+                set.remove_tree(&["f:metadata", "f:ownerReferences"]);
+                set.remove_tree(&["f:metadata", "f:deletionTimestamp"]);
+            }
+            _ => {}
+        }
         if !is_builtin(writer.api_version) {
             set.remove_tree(&["f:metadata"]);
         }
@@ -234,9 +244,7 @@ fn with_new_time(
                 return None;
             }
             found = true;
-            if writer.subresource != "scale" {
-                entry["time"] = Value::from(writer.time.as_str());
-            }
+            entry["time"] = Value::from(writer.time.as_str());
         }
     }
     if !found && !mine.is_empty() {
@@ -267,8 +275,7 @@ fn rewritten(
     others_lose(&mut managers, None, comparison);
     if !mine.is_empty() {
         let before = managers.remove(&key).map(|managed| managed.set).unwrap_or_default();
-        // Entries of scales are translated to the object they scale, and lose their time on the way.
-        let time = (writer.subresource != "scale").then(|| writer.time.clone());
+        let time = Some(writer.time.clone());
         managers.insert(
             key,
             Managed { set: mine.union(&before), api_version: writer.api_version.to_owned(), time },
@@ -276,6 +283,45 @@ fn rewritten(
     }
     cap(&mut managers);
     encode(managers)
+}
+
+/// Group and version of scales.
+const SCALE: &str = "autoscaling/v1";
+
+/// The managers of an object, as those of its scale: who owns the number of replicas, at `path`.
+pub fn scale_managers(object: &Value, path: &[String]) -> Value {
+    let owners = decode(&object["metadata"]["managedFields"]).into_iter();
+    let replicas = ["f:spec", "f:replicas"].map(str::to_owned);
+    let owners = owners.filter(|(_, managed)| managed.set.has(path)).map(|(key, managed)| {
+        let mut set = FieldSet::default();
+        set.insert(&replicas);
+        (key, Managed { set, api_version: SCALE.to_owned(), time: managed.time })
+    });
+    encode(owners.collect())
+}
+
+/// The managers of an object after those of its scale have become `scale`.
+///
+/// As in a real API server, owners by update are not recognised, because their entries name another
+/// version: they lose the number of replicas and get it back in an entry of its own, without a time.
+pub fn parent_managers(object: &Value, scale: &Value, path: &[String], api_version: &str) -> Value {
+    let parents = decode(&object["metadata"]["managedFields"]);
+    let mut scale = decode(scale);
+    let mut number = FieldSet::default();
+    number.insert(path);
+    let mut out = Managers::new();
+    for (key, managed) in &parents {
+        let keeps = !managed.set.has(path) || scale.remove(key).is_some();
+        let set = if keeps { managed.set.clone() } else { managed.set.clone().difference(&number) };
+        if !set.is_empty() {
+            out.insert(key.clone(), Managed { set, ..managed.clone() });
+        }
+    }
+    for (key, _) in scale.into_iter().filter(|(_, managed)| !managed.set.is_empty()) {
+        let time = parents.get(&key).and_then(|managed| managed.time.clone());
+        out.insert(key, Managed { set: number.clone(), api_version: api_version.to_owned(), time });
+    }
+    encode(out)
 }
 
 fn cap(managers: &mut Managers) {
@@ -321,13 +367,15 @@ fn cap(managers: &mut Managers) {
 }
 
 /// Applies `config` to `live`, which is the empty object when it does not exist yet. The result has
-/// its managed fields; defaults are not filled in.
+/// its managed fields; defaults are not filled in. `empty` is what ownership of an object that nobody
+/// has applied before is counted from.
 pub fn apply(
     live: &Value,
     config: &Value,
     ty: &Type,
     writer: &Writer<'_>,
     force: bool,
+    empty: &Value,
 ) -> Result<Value, Status> {
     let mut managers = decode(&live["metadata"]["managedFields"]);
     let mut live_bare = live.clone();
@@ -337,9 +385,8 @@ pub fn apply(
     let exists = live["metadata"].get("uid").is_some();
     if managers.is_empty() && exists {
         let early = Writer { manager: "before-first-apply", time: writer.time.clone(), ..*writer };
-        let empty = json!({"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": {}});
         let mut tracked = live_bare.clone();
-        track_update(&empty, &mut tracked, ty, &early);
+        track_update(empty, &mut tracked, ty, &early);
         managers = decode(&tracked["metadata"]["managedFields"]);
     }
     let merged = merge(Some(&live_bare), Some(config), ty).unwrap_or(Value::Null);
@@ -532,6 +579,7 @@ mod tests {
             subresource: "",
             time: "2026-01-01T00:00:00Z".to_owned(),
             splits_status: true,
+            kind: "Deployment",
         }
     }
 

@@ -71,7 +71,7 @@ fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
             }
             Ok(())
         }
-        (Shape::Any, _) | (_, Value::Null) => Ok(()),
+        (Shape::Any | Shape::Scalar(Scalar::IntOrString), _) | (_, Value::Null) => Ok(()),
         (Shape::Scalar(_), Value::Object(_) | Value::Array(_)) => {
             let found = if value.is_array() { "list" } else { "map" };
             Err(format!("{path}: expected {}, got {found}", scalar_name(ty)))

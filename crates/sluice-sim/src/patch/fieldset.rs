@@ -68,6 +68,14 @@ impl FieldSet {
         })
     }
 
+    /// Whether this very path is in it.
+    pub fn has(&self, path: &[String]) -> bool {
+        match path {
+            [] => self.member,
+            [first, rest @ ..] => self.children.get(first).is_some_and(|child| child.has(rest)),
+        }
+    }
+
     /// Whether there is no path in it.
     pub fn is_empty(&self) -> bool {
         !self.member && self.children.values().all(FieldSet::is_empty)
@@ -249,10 +257,13 @@ fn collect(value: &Value, ty: &Type, out: &mut FieldSet) {
         Value::Object(map) => {
             for (key, entry) in map {
                 let any = Type::any();
-                let child = out.children.entry(format!("f:{key}")).or_default();
-                collect(entry, ty.entry(key).unwrap_or(&any), child);
+                let mut child = FieldSet::default();
+                collect(entry, ty.entry(key).unwrap_or(&any), &mut child);
                 let empty = entry.is_null() || entry.as_object().is_some_and(Map::is_empty);
                 child.member |= empty || !ty.has_named(key);
+                if !child.is_empty() {
+                    out.children.insert(format!("f:{key}"), child);
+                }
             }
         }
         Value::Array(items) => {

@@ -96,7 +96,14 @@ fn merge_map(
 /// What a patch adds where there was nothing.
 fn without_directives(value: &Value, ty: &Type, merge_key: Option<String>) -> Result<Value, String> {
     Ok(match value {
-        Value::Object(map) => Value::Object(merge_map(Map::new(), map, ty)?),
+        Value::Object(map) => {
+            let mut out = merge_map(Map::new(), map, ty)?;
+            // This one is not taken out of what is new, and so is an unknown field of it.
+            if let Some(retain) = map.get("$retainKeys") {
+                out.insert("$retainKeys".to_owned(), retain.clone());
+            }
+            Value::Object(out)
+        }
         Value::Array(items) if merge_key.is_some() => {
             let Shape::List { item, .. } = &ty.shape else { return Ok(value.clone()) };
             Value::Array(merge_list(&[], items, item, &merge_key.unwrap_or_default())?)

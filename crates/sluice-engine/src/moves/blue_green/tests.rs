@@ -88,6 +88,9 @@ fn the_switch() {
         ("", "v2 promoted", "v1 4/4 dl!, v2 4/4", "A2", "v1:=0"),
         ("delay=0", "v2 promoted", "v1 4/4, v2 4/4", "A2", "v1:=0"),
         ("", "v2 promoted", "v1 4/4 dl!, v2 4/4", "A2~1", "wait Endpoints"),
+        // Late proxies are awaited only by what depends on them.
+        ("", "v2 promoted", "v1 0/0, v2 4/4", "A2~1", "nothing"),
+        ("", "v2 promoted", "v1 4/4 dl, v2 4/4", "A2~1", "wait Deadline"),
         // It died after the switch.
         ("", "v2 to 1", "v1 4/4, v2 4/0", "A2", "active:=v1"),
         ("", "v2 to 1", "v1 4/4, v2 4/1", "A2", "wait Pods"),

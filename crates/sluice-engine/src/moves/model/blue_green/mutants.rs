@@ -12,11 +12,24 @@ fn is_select(write: &Write) -> bool {
     matches!(write, Write::SelectStable(_))
 }
 
-/// Adds a move of the active Service, unless the plan has one.
+/// Puts a move of the active Service first, unless the plan has one.
 fn select(plan: &mut Vec<Write>, version: u8) {
     if !plan.iter().any(is_select) {
-        plan.push(Write::SelectStable(version));
+        plan.insert(0, Write::SelectStable(version));
     }
+}
+
+/// Does nothing where the plan would move the active Service.
+fn hold(plan: &mut Vec<Write>) {
+    if plan.iter().any(is_select) {
+        plan.clear();
+    }
+}
+
+/// Resizes a version, whatever the plan says of its size.
+fn resize(plan: &mut Vec<Write>, version: usize, size: u8) {
+    plan.retain(|write| !matches!(*write, Write::Scale(v, _) if v == version));
+    plan.push(Write::Scale(version, size));
 }
 
 fn current(fleet: &Fleet) -> Pods {
@@ -57,7 +70,8 @@ fn of_the_switch() -> Vec<Mutant> {
             }
         }),
         ("the switch is made while halted", Config { may_halt: true, ..open }, "halted", |fleet, plan| {
-            if is_before_switch(fleet) && fleet.is_halted && current(fleet).stay() >= fleet.replicas {
+            if is_before_switch(fleet) && fleet.is_halted && fleet.replicas > 0 && current(fleet).stay() == 2
+            {
                 select(plan, fleet.current);
             }
         }),
@@ -80,10 +94,10 @@ fn of_the_switch() -> Vec<Mutant> {
                 plan.retain(|write| !is_select(write));
             }
         }),
-        ("a dead version that was superseded keeps the traffic", open, "I2", |fleet, plan| {
+        ("a dead version that was superseded keeps the traffic", open, "I11", |fleet, plan| {
             let is_superseded = fleet.selected().is_some_and(|s| s != fleet.current as usize);
             if fleet.is_going() && is_superseded && current(fleet).stay() < fleet.replicas {
-                plan.retain(|write| !is_select(write));
+                hold(plan);
             }
         }),
         ("traffic goes back though the new version serves", gated, "taken from", |fleet, plan| {
@@ -93,7 +107,7 @@ fn of_the_switch() -> Vec<Mutant> {
         }),
         ("an abort asks for the health of the new version", open, "I11", |fleet, plan| {
             if fleet.is_aborted && current(fleet).stay() < fleet.replicas {
-                plan.retain(|write| !is_select(write));
+                hold(plan);
             }
         }),
         ("an abort goes to fewer pods", open, "I1", |fleet, plan| {
@@ -138,7 +152,7 @@ fn of_the_switch() -> Vec<Mutant> {
             Config { may_delete: true, may_meddle: true, ..gated },
             "I5: the gate",
             |fleet, plan| {
-                if is_before_switch(fleet) && !fleet.has_stable && current(fleet).stay() >= fleet.replicas {
+                if is_before_switch(fleet) && !fleet.has_stable && current(fleet).stay() == 2 {
                     select(plan, fleet.current);
                 }
             },
@@ -158,7 +172,7 @@ fn of_the_switch() -> Vec<Mutant> {
                 *plan = vec![Write::Promote];
             }
         }),
-        ("the preview stays behind", open, "ends short", |_, plan| {
+        ("the preview stays behind", open, "I11", |_, plan| {
             plan.retain(|write| !matches!(write, Write::SelectCanary(_)));
         }),
     ]
@@ -169,9 +183,10 @@ fn of_sizes() -> Vec<Mutant> {
     let open = Config { is_gated: false, ..gated };
     vec![
         ("what late proxies use is not kept", open, "I4: somebody", |fleet, plan| {
-            let is_late = |v: usize| fleet.is_leaving(v) && fleet.pods[v].deadline == Delay::Passed;
-            for version in (0..VERSIONS).filter(|v| is_late(*v) && fleet.pods[*v].size > 0) {
-                plan.push(Write::Scale(version, 0));
+            let is_late = |v: &usize| fleet.is_leaving(*v) && fleet.active.may_use(*v);
+            let is_over = |v: &usize| fleet.pods[*v].deadline == Delay::Passed && fleet.pods[*v].size > 0;
+            for version in (0..VERSIONS).filter(is_late).filter(is_over) {
+                resize(plan, version, 0);
             }
         }),
         ("deadlines are not waited for", open, "deadline has not passed", |_, plan| {
@@ -187,7 +202,7 @@ fn of_sizes() -> Vec<Mutant> {
             });
             plan.extend(late.map(Write::ClearDeadline));
         }),
-        ("a version that serves keeps its deadline", open, "ends short", |_, plan| {
+        ("a version that serves keeps its deadline", open, "I11", |_, plan| {
             plan.retain(|write| !matches!(write, Write::ClearDeadline(_)));
         }),
         (
@@ -260,7 +275,7 @@ fn of_sizes() -> Vec<Mutant> {
                 plan.push(Write::Awake);
             }
         }),
-        ("never awake", open, "ends short", |_, plan| plan.retain(|write| *write != Write::Awake)),
+        ("never awake", open, "under way", |_, plan| plan.retain(|write| *write != Write::Awake)),
         ("a preview has all pods", Config { preview: Some(1), ..gated }, "a preview of", |fleet, plan| {
             for write in plan {
                 match write {
@@ -294,21 +309,23 @@ fn of_sizes() -> Vec<Mutant> {
             }
         }),
         ("old versions go though the new one is short", open, "floor", |fleet, plan| {
-            let is_over = |v: usize| fleet.is_leaving(v) && fleet.pods[v].deadline == Delay::Passed;
-            let may_go = fleet.is_promoted() && fleet.active.is_settled() && fleet.replicas > 0;
-            for version in (0..VERSIONS).filter(|v| may_go && is_over(*v) && fleet.pods[*v].size > 0) {
-                plan.push(Write::Scale(version, 0));
+            let is_over = |v: &usize| fleet.pods[*v].deadline == Delay::Passed && fleet.pods[*v].size > 0;
+            let is_left = |v: &usize| fleet.is_leaving(*v) && !fleet.active.may_use(*v);
+            if fleet.is_promoted() && fleet.replicas > 0 {
+                for version in (0..VERSIONS).filter(is_left).filter(is_over) {
+                    resize(plan, version, 0);
+                }
             }
         }),
         (
             "old versions go all or none",
             Config { room: Some(4), replicas: 3, replicas_values: &[1, 2], ..open },
-            "ends short",
+            "I11",
             |fleet, plan| {
                 plan.retain(|write| !matches!(*write, Write::Scale(v, to) if to > 0 && fleet.is_leaving(v)));
             },
         ),
-        ("pods outlive replicas: 0", open, "asleep, but not at zero", |fleet, plan| {
+        ("pods outlive replicas: 0", open, "I11", |fleet, plan| {
             if fleet.replicas == 0 {
                 plan.retain(|write| !matches!(write, Write::Scale(2, 0)));
             }

@@ -209,7 +209,8 @@ pub(super) fn is_for_others(config: &Config, fleet: &Fleet) -> bool {
         && !fleet.is_held()
         && (is_before || is_after)
         && fleet.pods[fleet.current as usize].stay() >= wanted;
-    is_at_gate || !fleet.has_active
+    let stands_aborted = fleet.is_aborted && !fleet.knows_stable();
+    is_at_gate || stands_aborted || !fleet.has_active
 }
 
 /// Only the stable version is left, at its size, and everybody is sent there.
@@ -219,7 +220,8 @@ pub(super) fn is_at_goal(config: &Config, fleet: &Fleet) -> bool {
     }
     if !fleet.knows_stable() {
         // Aborted, and there is nothing to go back to.
-        return fleet.active.is_settled();
+        let is_left = |version| fleet.is_leaving(version) && fleet.pods[version].size > 0;
+        return fleet.active.is_settled() && !(0..VERSIONS).any(is_left);
     }
     let is_gone = |version: usize| {
         let pods = fleet.pods[version];
@@ -227,7 +229,7 @@ pub(super) fn is_at_goal(config: &Config, fleet: &Fleet) -> bool {
             config.keeps_aborted && fleet.is_aborted_version(version) && pods.deadline == Delay::None;
         fleet.is_stable(version) || pods.size == 0 || is_kept
     };
-    let leads = !fleet.has_active || fleet.active == Service::on(fleet.stable);
+    let leads = !fleet.has_active || fleet.active.selected == fleet.stable;
     (0..VERSIONS).all(is_gone)
         && leads
         && fleet.pods[fleet.stable as usize].size == fleet.replicas
