@@ -13,17 +13,17 @@ use crate::{
     write::{Target, metadata, text},
 };
 
-/// Reads an object of the target's kind: right kind, known fields, defaults filled in.
-pub fn decode(target: &Target, body: Value, context: &mut Context) -> Result<Value, Status> {
-    decode_as(target, body, context, false)
+/// The head of a body, as complaints quote it.
+fn shortened(body: &str) -> String {
+    if body.chars().count() <= 30 {
+        body.to_owned()
+    } else {
+        body.chars().take(30).chain(" ...".chars()).collect()
+    }
 }
 
-pub fn decode_as(
-    target: &Target,
-    mut body: Value,
-    context: &mut Context,
-    applied: bool,
-) -> Result<Value, Status> {
+/// Reads an object of the target's kind: right kind, known fields, defaults filled in.
+pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result<Value, Status> {
     let version = target.version();
     let (resource, wanted) = (&target.resource, version.api_version.as_str());
     if !body.is_object() {
@@ -40,21 +40,13 @@ pub fn decode_as(
     if resource.custom && (kind.is_empty() || api_version.is_empty()) {
         let what = if kind.is_empty() { "Kind" } else { "apiVersion" };
         return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({body})",
-            resource.kind
+            "the object provided is unrecognized (must be of type {}): Object '{what}' is missing in '{body}' ({})",
+            resource.kind,
+            shortened(&body.to_string())
         )));
     }
-    if resource.custom && (kind != *resource.kind || (api_version != wanted && context.verb == "patch")) {
-        let (path, given, must) = if kind == *resource.kind {
-            ("apiVersion", &api_version, wanted)
-        } else {
-            ("kind", &kind, &*resource.kind)
-        };
-        let problem = Problem::invalid(path, &Value::from(given.as_str()), &format!("must be {must}"));
-        let group = api_version.split_once('/').map_or("", |(group, _)| group);
-        return Err(Status::invalid(group, &kind, text(&body, "name"), &[problem]));
-    }
-    if !kind.is_empty() && kind != *resource.kind && !api_version.is_empty() && api_version == wanted {
+    let is_wanted_version = api_version.is_empty() || api_version == wanted;
+    if !resource.custom && !kind.is_empty() && kind != *resource.kind && is_wanted_version {
         let package = if resource.group.is_empty() {
             "core"
         } else {
@@ -68,7 +60,8 @@ pub fn decode_as(
             resource.kind
         )));
     }
-    if !api_version.is_empty() && api_version != wanted {
+    let is_patched_custom = resource.custom && context.verb == "patch";
+    if !api_version.is_empty() && api_version != wanted && !is_patched_custom {
         if !resource.custom {
             let given = api_version.rsplit('/').next().unwrap_or_default();
             return Err(Status::bad_request(format!(
@@ -83,11 +76,16 @@ pub fn decode_as(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
         )));
     }
-    body["apiVersion"] = Value::from(wanted);
-    body["kind"] = Value::from(&*resource.kind);
+    // The type of a custom object is looked at last, see `check_type`.
+    if !resource.custom {
+        body["apiVersion"] = Value::from(wanted);
+        body["kind"] = Value::from(&*resource.kind);
+    }
     if body["metadata"].is_null() {
         body["metadata"] = json!({});
     }
+    // An empty list of them, which is dropped with other empty ones, asks that all be forgotten.
+    let forgets_managers = body["metadata"].get("managedFields").is_some_and(|list| *list == json!([]));
     // The complaint about a patch quotes the whole object.
     let given =
         (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
@@ -98,49 +96,103 @@ pub fn decode_as(
         if let Some(ty) = meta_type {
             let decoded = types::normalise(&mut body["metadata"], &ty);
             if let Some(why) = &decoded.unreadable {
-                return Err(cannot_decode(target, why));
+                return Err(cannot_decode(target, context, &body, why));
             }
             if let Some((path, found, expected)) = decoded.mismatch {
-                return Err(cannot_decode(
-                    target,
-                    &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
-                ));
+                let why =
+                    format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}");
+                return Err(cannot_decode(target, context, &body, &why));
             }
             unknown.extend(decoded.unknown.into_iter().map(|path| format!("metadata.{path}")));
         }
         unknown.extend(prune::prune(&mut body, schema));
         // The result of an apply keeps its nulls, to be complained about.
-        if !applied {
+        if !context.applies {
             prune::drop_nulls(&mut body, schema);
         }
         prune::default(&mut body, schema);
+        whole_numbers(&mut body);
     } else if resource.custom {
         unknown = Vec::new();
     } else {
         let decoded = types::normalise(&mut body, &version.ty);
         if let Some(why) = &decoded.unreadable {
-            return Err(cannot_decode(target, why));
+            return Err(cannot_decode(target, context, &body, why));
         }
         if let Some((path, found, expected)) = decoded.mismatch {
-            return Err(cannot_decode(
-                target,
-                &format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}"),
-            ));
+            let why =
+                format!("json: cannot unmarshal {found} into Go struct field {path} of type {expected}");
+            return Err(cannot_decode(target, context, &body, &why));
         }
         unknown = decoded.unknown;
         defaults::fill_in(&resource.kind, &mut body);
     }
     unknown_fields(target, unknown, given.as_ref(), context)?;
-    convert_back(resource, target.version, &mut body);
+    if forgets_managers {
+        metadata(&mut body).insert("managedFields".to_owned(), json!([]));
+    }
+    if !resource.custom || body["apiVersion"] == wanted {
+        convert_back(resource, target.version, &mut body);
+    }
     Ok(body)
 }
 
-fn cannot_decode(target: &Target, why: &str) -> Status {
+/// Numbers without a fraction are written as integers.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15) {
+                *value = Value::from(whole as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
+/// Checks that a custom object is of the kind that the path says.
+pub fn check_type(target: &Target, object: &Value) -> Result<(), Status> {
+    let (resource, stored) = (&target.resource, target.resource.stored());
+    let given = |key: &str| object[key].as_str().unwrap_or_default();
+    let (path, must) = match (given("kind") == &*resource.kind, given("apiVersion") == stored.api_version) {
+        _ if !resource.custom => return Ok(()),
+        (true, true) => return Ok(()),
+        (false, _) => ("kind", &*resource.kind),
+        (true, false) => ("apiVersion", target.version().api_version.as_str()),
+    };
+    let problem = Problem::invalid(path, &object[path], &format!("must be {must}"));
+    let group = given("apiVersion").split_once('/').map_or("", |(group, _)| group);
+    Err(Status::invalid(group, given("kind"), text(object, "name"), &[problem]))
+}
+
+fn cannot_decode(target: &Target, context: &Context, given: &Value, why: &str) -> Status {
+    if context.applies {
+        let (name, version) = (&target.name, &target.version().api_version);
+        let message = format!(
+            "failed to convert new object (/{name}; {version}, Kind={}) to proper version: {why}",
+            target.resource.kind
+        );
+        return Status { code: 500, reason: "", message, details: None };
+    }
+    if context.verb == "patch" {
+        return bad_patch(given, why);
+    }
     let kind = &target.resource.kind;
     Status::bad_request(format!(
         "{kind} in version {} cannot be handled as a {kind}: {why}",
         quoted(&target.version().name)
     ))
+}
+
+/// What a patch makes of an object cannot be read; the complaint quotes the whole object.
+pub fn bad_patch(given: &Value, why: &str) -> Status {
+    let problem = Problem::invalid("patch", &Value::from(given.to_string()), why);
+    let mut status = Status::invalid("", "", "", &[problem]);
+    if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut) {
+        details.retain(|key, _| key == "causes");
+    }
+    status
 }
 
 fn unknown_fields(
@@ -163,19 +215,7 @@ fn unknown_fields(
         }
         FieldValidation::Strict => {
             let why = format!("strict decoding error: {}", texts.join(", "));
-            if let Some(given) = given {
-                let mut status = Status::invalid(
-                    "",
-                    "",
-                    "",
-                    &[Problem::invalid("patch", &Value::from(given.to_string()), &why)],
-                );
-                if let Some(details) = status.details.as_mut().and_then(Value::as_object_mut) {
-                    details.retain(|key, _| key == "causes");
-                }
-                return Err(status);
-            }
-            Err(cannot_decode(target, &why))
+            Err(cannot_decode(target, context, given.unwrap_or(&Value::Null), &why))
         }
     }
 }

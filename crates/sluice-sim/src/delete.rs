@@ -66,9 +66,10 @@ impl State {
             match graceful_pod(&mut object, options, deleting, context) {
                 Grace::Pending => return Ok(Written { entry: old, created: false, deleted: false }),
                 Grace::Begun => graceful = true,
-                Grace::None => {}
             }
         }
+        // A pod whose time is over is marked, and gone in the same moment.
+        let is_over = graceful && object["metadata"]["deletionGracePeriodSeconds"] == 0;
         // Jobs leave their pods behind unless told otherwise, as they did in the beginning.
         let is_job = &*resource.table == "jobs.batch";
         if is_job && options.propagation.is_none() {
@@ -87,7 +88,7 @@ impl State {
                 return Ok(Written { entry: old, created: false, deleted: true });
             }
             let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), None)
+                .erase(context, &resource, target.subresource, &target.key())
                 .ok_or_else(|| target.missing())?;
             return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
         }
@@ -118,8 +119,15 @@ impl State {
         if object == *before {
             return Ok(Written { entry: old, created: false, deleted: false });
         }
+        let ends = is_over && object["metadata"].get("finalizers").is_none();
         let entry = self.keep(context, &resource, target.subresource, target.key(), object);
-        Ok(Written { entry, created: false, deleted: false })
+        if ends && !context.dry_run {
+            let gone = self
+                .erase(context, &resource, target.subresource, &target.key())
+                .ok_or_else(|| target.missing())?;
+            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+        }
+        Ok(Written { entry, created: false, deleted: ends })
     }
 }
 
@@ -129,7 +137,6 @@ fn precondition(resource: &Resource, name: &str, why: &str) -> Status {
 }
 
 enum Grace {
-    None,
     Pending,
     Begun,
 }
@@ -138,14 +145,7 @@ fn graceful_pod(pod: &mut Value, options: &DeleteOptions, deleting: bool, contex
     let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
     if deleting {
         let left = pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-        if left == 0 {
-            return Grace::None;
-        }
         return match asked {
-            Some(0) => {
-                metadata(pod).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
-                Grace::None
-            }
             Some(seconds) if seconds < left => {
                 let until = time::parse(pod["metadata"].get("deletionTimestamp")).unwrap_or(context.now);
                 let moved = (until - jiff::SignedDuration::from_secs(left - seconds)).max(context.now);
@@ -162,9 +162,6 @@ fn graceful_pod(pod: &mut Value, options: &DeleteOptions, deleting: bool, contex
         || matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
     {
         period = 0;
-    }
-    if period == 0 {
-        return Grace::None;
     }
     let generation = pod["metadata"]["generation"].as_i64().unwrap_or(0);
     let until = context.now + jiff::SignedDuration::from_secs(period);

@@ -31,6 +31,7 @@ pub enum NameRule {
 pub fn name_rule(table: &str) -> NameRule {
     match table {
         "namespaces" => NameRule::Label,
+        "events" => NameRule::PathSegment,
         "services" => NameRule::Label1035,
         _ if table.ends_with("rbac.authorization.k8s.io") => NameRule::PathSegment,
         _ => NameRule::Subdomain,
@@ -153,8 +154,8 @@ fn common_problems(metadata: &Value) -> Vec<Problem> {
         out.push(Problem::too_long("metadata.annotations", "may not be more than 262144 bytes"));
     }
     let mut controllers = 0;
-    for (i, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
-        let path = format!("metadata.ownerReferences[{i}]");
+    for owner in metadata["ownerReferences"].as_array().into_iter().flatten() {
+        let path = "metadata.ownerReferences";
         let text = |key: &str| owner.get(key).and_then(Value::as_str).unwrap_or_default();
         if text("apiVersion").is_empty() {
             out.push(Problem::invalid(
@@ -165,8 +166,7 @@ fn common_problems(metadata: &Value) -> Vec<Problem> {
         }
         for key in ["kind", "name", "uid"] {
             if text(key).is_empty() {
-                let detail = format!("{key} must not be empty");
-                out.push(Problem::invalid(&format!("{path}.{key}"), &Value::from(""), &detail));
+                out.push(Problem::invalid(&format!("{path}.{key}"), &Value::from(""), "must not be empty"));
             }
         }
         if owner["controller"] == true {
@@ -227,8 +227,20 @@ pub fn create_problems(metadata: &Value, rule: NameRule, namespaced: bool) -> Ve
     out
 }
 
-/// Problems of the metadata of a changed object.
-pub fn update_problems(new: &Value, old: &Value) -> Vec<Problem> {
+/// Problems of the metadata of a changed object, each as often as it is found: all kinds are looked at in
+/// whole and for what changed, each kind looks at what changed again, and some look at the whole again.
+pub fn update_problems(new: &Value, old: &Value, namespaced: bool, wholes: usize) -> Vec<Problem> {
+    let mut out = Vec::new();
+    for _ in 0..wholes {
+        out.extend(create_problems(new, NameRule::PathSegment, namespaced));
+    }
+    for _ in 0..2 {
+        out.extend(change_problems(new, old));
+    }
+    out
+}
+
+fn change_problems(new: &Value, old: &Value) -> Vec<Problem> {
     let mut out = Vec::new();
     if old.get("deletionTimestamp").is_some() {
         let before = old["finalizers"].as_array().cloned().unwrap_or_default();

@@ -244,6 +244,7 @@ fn get(cluster: &Cluster, call: &Call) -> Result<Reply, Status> {
         "scale" if target.version().scale.is_some() => {
             return Ok(Reply::value(200, &cluster.state().scale(target)?));
         }
+        "status" | "scale" if target.resource.custom => return Err(target.missing()),
         "log" if &*target.resource.table == "pods" => {
             cluster
                 .state()
@@ -281,6 +282,7 @@ fn shown(cluster: &Cluster, call: &Call, code: u16, entry: &Entry) -> Reply {
 
 fn context(cluster: &Cluster, call: &Call, headers: &HeaderMap) -> Result<Context, Status> {
     let mut context = Context::new(&call.identity, call.verb, cluster.now());
+    context.direct = false;
     context.manager = match call.query.get("fieldManager") {
         Some(manager) => manager.to_owned(),
         None => match headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok()) {
@@ -431,7 +433,8 @@ fn perform(
                         entry.value["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
                     let one = Target { namespace, name, ..target.clone() };
                     match state.delete(context, &one, &options) {
-                        Ok(written) => gone.push(written.entry),
+                        // The answer shows them as they were selected.
+                        Ok(_) => gone.push(entry),
                         Err(status) if status.is_not_found() => {}
                         Err(status) => return Err(status),
                     }
@@ -521,14 +524,19 @@ fn delete_options(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Dele
     let mut given = parsed(headers, body)?;
     if !given.is_object() {
         given = json!({});
+        // Parameters count only where there is no body.
+        if let Some(policy) = call.query.get("propagationPolicy") {
+            given["propagationPolicy"] = Value::from(policy);
+        }
+        if call.query.get("orphanDependents").is_some() {
+            given["orphanDependents"] = Value::from(call.query.flag("orphanDependents"));
+        }
+        let seconds = call.query.get("gracePeriodSeconds").and_then(|text| text.parse::<i64>().ok());
+        given["gracePeriodSeconds"] = seconds.map_or(Value::Null, Value::from);
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let number = |key: &str| call.query.get(key).and_then(|text| text.parse::<i64>().ok());
-    let orphan = given["orphanDependents"]
-        .as_bool()
-        .or_else(|| call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents")));
+    let orphan = given["orphanDependents"].as_bool();
     let propagation = text(&given["propagationPolicy"])
-        .or_else(|| call.query.get("propagationPolicy").map(str::to_owned))
         .or_else(|| orphan.map(|orphan| if orphan { "Orphan".to_owned() } else { "Background".to_owned() }));
     if let Some(policy) = &propagation
         && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
@@ -538,7 +546,7 @@ fn delete_options(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Dele
         return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[problem]));
     }
     Ok(DeleteOptions {
-        grace_seconds: given["gracePeriodSeconds"].as_i64().or_else(|| number("gracePeriodSeconds")),
+        grace_seconds: given["gracePeriodSeconds"].as_i64(),
         uid: text(&given["preconditions"]["uid"]),
         resource_version: text(&given["preconditions"]["resourceVersion"]),
         propagation,
@@ -589,6 +597,7 @@ fn subresource(
                 cluster.transact(context, |state, context| state.finalize(context, target, &namespace))?;
             Ok(shown(cluster, call, 200, &written.entry))
         }
+        ("status" | "scale", _, _) if target.resource.custom => Err(target.missing()),
         _ => Err(Status::no_such_resource()),
     }
 }

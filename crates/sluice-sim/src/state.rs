@@ -43,6 +43,10 @@ pub struct Context {
     pub warnings: Vec<String>,
     /// What was committed.
     pub writes: Vec<Write>,
+    /// This is a server-side apply.
+    pub applies: bool,
+    /// It comes from inside, where pods are put on nodes by an update.
+    pub direct: bool,
 }
 
 impl Context {
@@ -57,6 +61,8 @@ impl Context {
             verb,
             warnings: Vec::new(),
             writes: Vec::new(),
+            applies: false,
+            direct: true,
         }
     }
 }
@@ -160,9 +166,8 @@ impl State {
         resource: &Arc<Resource>,
         subresource: Option<&'static str>,
         key: &(String, String),
-        last: Option<Value>,
     ) -> Option<Arc<Change>> {
-        let change = self.store.remove(&resource.kind, &resource.table, key, last, context.now)?;
+        let change = self.store.remove(&resource.kind, &resource.table, key, context.now)?;
         self.after_change(context, resource, subresource, &change);
         Some(change)
     }
@@ -200,7 +205,7 @@ impl State {
                 let keys: Vec<_> =
                     self.store.list(&resource.table, None).map(|(key, _)| key.clone()).collect();
                 for key in keys {
-                    self.erase(context, &resource, None, &key, None);
+                    self.erase(context, &resource, None, &key);
                 }
             }
             return;

@@ -177,19 +177,17 @@ impl Store {
         })
     }
 
-    /// Removes an object. Its last state, under the next resource version, goes into the journal;
-    /// `last` replaces that state where the removal came with a change.
+    /// Removes an object. Its last state, under the next resource version, goes into the journal.
     pub fn remove(
         &mut self,
         kind: &Arc<str>,
         table: &Arc<str>,
         key: &ObjectKey,
-        last: Option<Value>,
         at: Timestamp,
     ) -> Option<Arc<Change>> {
         let before = self.tables.get_mut(table)?.remove(key)?;
         self.version += 1;
-        let mut value = last.unwrap_or_else(|| (*before.value).clone());
+        let mut value = (*before.value).clone();
         set_version(&mut value, self.version);
         Some(self.record(Change {
             resource_version: self.version,
@@ -247,7 +245,6 @@ mod tests {
             &"ConfigMap".into(),
             &"configmaps".into(),
             &("a".into(), "y".into()),
-            None,
             Timestamp::UNIX_EPOCH,
         );
         let names = |at| {

@@ -1,16 +1,69 @@
 //! Doors beside the object itself: scale, eviction, binding and finalize.
 
+use std::sync::{Arc, LazyLock};
+
 use serde_json::{Value, json};
 
 use crate::{
+    builtin::types,
+    decode::bad_patch,
     delete::DeleteOptions,
-    patch::{Patch, json as json_patch, merge},
+    patch::{Patch, apply, conform, json as json_patch, merge},
     resource::Scale,
     selector::LabelSelector,
     state::{Context, State},
     status::{Problem, Status},
+    store::Entry,
+    time,
+    typed::Type,
     write::{Target, Written},
 };
+
+/// How scales are put together.
+static SCALE_TYPE: LazyLock<Arc<Type>> =
+    LazyLock::new(|| types::find("autoscaling.v1.Scale").unwrap_or_else(Type::any));
+
+fn scale_writer(context: &Context) -> apply::Writer<'_> {
+    apply::Writer {
+        manager: &context.manager,
+        api_version: "autoscaling/v1",
+        subresource: "scale",
+        time: time::seconds(context.now),
+        splits_status: false,
+        kind: "Scale",
+    }
+}
+
+/// The steps of a dotted path, as managed fields have them.
+fn steps(path: &str) -> Vec<String> {
+    path.trim_start_matches('.').split('.').map(|step| format!("f:{step}")).collect()
+}
+
+/// The encoder leaves a zero out.
+fn set_replicas(scale: &mut Value, replicas: i64) {
+    if replicas != 0 {
+        scale["spec"]["replicas"] = Value::from(replicas);
+    } else if let Some(spec) = scale["spec"].as_object_mut() {
+        spec.remove("replicas");
+    }
+}
+
+/// The number that a scale asks for.
+fn wanted(context: &Context, target: &Target, body: &Value) -> Result<i64, Status> {
+    let given = &body["spec"]["replicas"];
+    let why = "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32";
+    match given.as_i64() {
+        Some(replicas) => Ok(replicas),
+        None if given.is_null() => Ok(0),
+        None if context.verb == "patch" => Err(bad_patch(body, why)),
+        None if target.resource.custom => Err(Status::bad_request(
+            "no kind is registered for the type v1.Scale in scheme \"pkg/runtime/scheme.go:111\"",
+        )),
+        None => {
+            Err(Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}")))
+        }
+    }
+}
 
 fn pointer(path: &str) -> String {
     path.replace('.', "/")
@@ -107,26 +160,66 @@ impl State {
         target: &Target,
         body: &Value,
     ) -> Result<Written, Status> {
-        let scale = target.version().scale.clone().ok_or_else(Status::no_such_resource)?;
+        let replicas = wanted(context, target, body)?;
         let old = self
             .store
             .get(&target.resource.table, &target.namespace, &target.name)
             .cloned()
             .ok_or_else(|| target.missing())?;
-        let replicas = body["spec"]["replicas"].as_i64().unwrap_or(0);
+        let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if !given.is_empty() && given != old.version.to_string() {
+            return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
+        }
+        let live = self.owned_scale(target, &old.value)?;
+        let mut scale = live.clone();
+        set_replicas(&mut scale, replicas);
+        apply::track_update(&live, &mut scale, &SCALE_TYPE, &scale_writer(context));
+        self.put_scale(context, target, &old, replicas, &scale)
+    }
+
+    /// The scale of an object, with managed fields.
+    fn owned_scale(&self, target: &Target, object: &Value) -> Result<Value, Status> {
+        let scale = target.version().scale.as_ref().ok_or_else(Status::no_such_resource)?;
+        let shown = State::shown(&target.resource, target.version, object);
+        let mut out = scale_of(&shown, scale, target.resource.custom);
+        let owners = apply::scale_managers(object, &steps(&scale.spec));
+        if owners.as_array().is_some_and(|list| !list.is_empty()) {
+            out["metadata"]["managedFields"] = owners;
+        }
+        Ok(out)
+    }
+
+    fn put_scale(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        old: &Arc<Entry>,
+        replicas: i64,
+        scale: &Value,
+    ) -> Result<Written, Status> {
+        let door = target.version().scale.clone().ok_or_else(Status::no_such_resource)?;
         if replicas < 0 && !target.resource.custom {
             let problem =
                 Problem::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
             return Err(Status::invalid("autoscaling", "Scale", &target.name, &[problem]));
         }
-        let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-        if !given.is_empty() && given != old.version.to_string() {
-            return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
-        }
         let mut object = State::shown(&target.resource, target.version, &old.value);
-        set_at(&mut object, &scale.spec, Value::from(replicas));
+        set_at(&mut object, &door.spec, Value::from(replicas));
+        let api_version = &target.version().api_version;
+        let owners = apply::parent_managers(
+            &old.value,
+            &scale["metadata"]["managedFields"],
+            &steps(&door.spec),
+            api_version,
+        );
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+            if owners.as_array().is_some_and(|list| !list.is_empty()) {
+                metadata.insert("managedFields".to_owned(), owners);
+            }
+        }
         let scaled = Target { subresource: Some("scale"), ..target.clone() };
-        self.update(context, &scaled, object)
+        self.replace_owned(context, &scaled, object, old)
     }
 
     /// Patches a scale; answers with the scaled object.
@@ -145,14 +238,44 @@ impl State {
                 merge::merge(&mut out, change);
                 out
             }
-            Patch::Apply { object, field_manager, .. } => {
+            Patch::Apply { object, field_manager, force } => {
                 context.manager.clone_from(field_manager);
-                let mut out = shown;
-                merge::merge(&mut out, object);
-                out
+                return self.apply_scale(context, target, object, *force);
             }
         };
         self.update_scale(context, target, &body)
+    }
+
+    fn apply_scale(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        config: &Value,
+        force: bool,
+    ) -> Result<Written, Status> {
+        let old = self
+            .store
+            .get(&target.resource.table, &target.namespace, &target.name)
+            .cloned()
+            .ok_or_else(|| target.missing())?;
+        if let Err(why) = conform::check(config, &SCALE_TYPE) {
+            let of = |key: &str| config["metadata"][key].as_str().unwrap_or_default();
+            let message = format!(
+                "failed to create typed patch object ({}/{}; autoscaling/v1, Kind=Scale): {why}",
+                of("namespace"),
+                of("name")
+            );
+            return Err(Status { code: 500, reason: "", message, details: None });
+        }
+        let live = self.owned_scale(target, &old.value)?;
+        let empty = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": 0}});
+        let scale = apply::apply(&live, config, &SCALE_TYPE, &scale_writer(context), force, &empty)?;
+        let given = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if !given.is_empty() && given != old.version.to_string() {
+            return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
+        }
+        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+        self.put_scale(context, target, &old, replicas, &scale)
     }
 
     /// Evicts a pod, if its disruption budgets allow.
@@ -277,10 +400,8 @@ impl State {
             && empty(&namespace["spec"]["finalizers"])
             && empty(&namespace["metadata"]["finalizers"])
         {
-            let gone = self
-                .erase(context, &resource, Some("finalize"), &key, Some(namespace))
-                .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+            self.erase(context, &resource, Some("finalize"), &key).ok_or_else(|| target.missing())?;
+            return Ok(Written { entry: Entry::new(namespace, old.version), created: false, deleted: true });
         }
         let change = self.commit(context, &resource, Some("finalize"), key, namespace);
         Ok(Written { entry: change.after.clone(), created: false, deleted: false })

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     builtin::{defaults, rules, types},
-    decode::{canonical_quantities, check_name, check_namespace, decode, decode_as, nothing},
+    decode::{canonical_quantities, check_name, check_namespace, check_type, decode, nothing},
     meta,
     patch::{Patch, apply, conform, json as json_patch, merge, strategic},
     resource::{Resource, Version},
@@ -88,6 +88,14 @@ pub struct Written {
     pub deleted: bool,
 }
 
+/// Through which door a new object came.
+enum Creation {
+    Post,
+    Put,
+    /// With the managed fields that the apply made.
+    Apply(Value),
+}
+
 /// Through which door a changed object came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -119,6 +127,7 @@ fn writer<'a>(target: &'a Target, context: &'a Context) -> apply::Writer<'a> {
         subresource: target.subresource.unwrap_or_default(),
         time: time::seconds(context.now),
         splits_status: target.version().status,
+        kind: &target.resource.kind,
     }
 }
 
@@ -149,7 +158,25 @@ impl State {
     pub fn create(&mut self, context: &mut Context, target: &Target, body: Value) -> Result<Written, Status> {
         let mut object = decode(target, body, context)?;
         check_namespace(target, &mut object)?;
-        self.create_decoded(context, target, object, None)
+        self.create_decoded(context, target, object, Creation::Post)
+    }
+
+    /// A PUT of something that is not there.
+    fn create_by_update(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        object: Value,
+    ) -> Result<Written, Status> {
+        let given = text(&object, "resourceVersion");
+        if !given.is_empty() && given.parse::<u64>().is_err() {
+            return Err(no_version(given));
+        }
+        let uid = text(&object, "uid");
+        if !uid.is_empty() {
+            return Err(other_uid(target, context, uid, ""));
+        }
+        self.create_decoded(context, target, object, Creation::Put)
     }
 
     fn create_decoded(
@@ -157,7 +184,7 @@ impl State {
         context: &mut Context,
         target: &Target,
         mut object: Value,
-        applied: Option<Value>,
+        creation: Creation,
     ) -> Result<Written, Status> {
         let resource = target.resource.clone();
         let rule = meta::name_rule(&resource.table);
@@ -166,11 +193,16 @@ impl State {
             .get("resourceVersion")
             .and_then(Value::as_str)
             .is_some_and(|version| !version.is_empty() && version != "0");
-        for key in
-            ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"]
-        {
+        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
             meta_map.remove(key);
         }
+        // The rehearsal of an update or apply shows the version that it was given.
+        if matches!(creation, Creation::Post) || !context.dry_run {
+            meta_map.remove("resourceVersion");
+        }
+        let named =
+            ["name", "generateName"].map(|key| text(&object, key)).into_iter().find(|name| !name.is_empty());
+        self.namespace_must_take(target, named.unwrap_or_default())?;
         if text(&object, "name").is_empty() && !text(&object, "generateName").is_empty() {
             let name = meta::generate_name(text(&object, "generateName"), &mut self.rng);
             metadata(&mut object).insert("name".to_owned(), Value::from(name));
@@ -179,15 +211,7 @@ impl State {
             defaults::fill_in("Namespace", &mut object);
         }
         let name = text(&object, "name").to_owned();
-        self.namespace_must_take(target, &name)?;
-        if version_given {
-            return Err(Status {
-                code: 500,
-                reason: "",
-                message: "resourceVersion should not be set on objects to be created".to_owned(),
-                details: None,
-            });
-        }
+        check_type(target, &object)?;
         let uid = self.uid();
         let meta_map = metadata(&mut object);
         meta_map.insert("uid".to_owned(), Value::from(uid));
@@ -199,8 +223,10 @@ impl State {
             map.remove("status");
         }
         // What is filled in from here on belongs to nobody.
-        if let Some(managed) = applied {
-            metadata(&mut object).insert("managedFields".to_owned(), managed);
+        if let Creation::Apply(managed) = &creation {
+            if !managed.is_null() {
+                metadata(&mut object).insert("managedFields".to_owned(), managed.clone());
+            }
         } else {
             let mut nothing = nothing(target);
             if version.status
@@ -213,7 +239,7 @@ impl State {
         if !resource.custom {
             let status = version.status.then(|| types::empty(&version.ty)["status"].clone());
             rules::prepare_create(&resource.kind, &mut object, status);
-            if &*resource.table == "services" {
+            if &*resource.table == "services" && target.subresource.is_none() {
                 self.service_addresses(&mut object);
             }
         }
@@ -230,6 +256,14 @@ impl State {
         }
         if !problems.is_empty() {
             return Err(target.invalid(&name, &problems));
+        }
+        if version_given && matches!(creation, Creation::Post) {
+            return Err(Status {
+                code: 500,
+                reason: "",
+                message: "resourceVersion should not be set on objects to be created".to_owned(),
+                details: None,
+            });
         }
         let key = (if resource.namespaced { target.namespace.clone() } else { String::new() }, name.clone());
         if let Some(found) = self.store.get(&resource.table, &key.0, &key.1) {
@@ -257,9 +291,9 @@ impl State {
             spec["clusterIP"] = Value::from(address);
         }
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
-        for (key, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
-            if spec.get(key).is_none_or(Value::is_null) {
-                spec[key] = value;
+        for (key, value) in rules::FAMILIES.iter() {
+            if spec.get(*key).is_none_or(Value::is_null) {
+                spec[*key] = value.clone();
             }
         }
         if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
@@ -295,12 +329,23 @@ impl State {
         check_namespace(target, &mut object)?;
         let Some(old) = self.store.get(&target.resource.table, &target.namespace, &target.name).cloned()
         else {
-            if target.resource.traits.create_on_update && target.subresource.is_none() {
-                return self.create_decoded(context, target, object, None);
+            if target.resource.traits.create_on_update {
+                return self.create_by_update(context, target, object);
             }
             return Err(target.missing());
         };
         self.replace(context, target, object, &old, Door::Put)
+    }
+
+    /// Writes an object through a door beside it, which knows who owns what.
+    pub fn replace_owned(
+        &mut self,
+        context: &mut Context,
+        target: &Target,
+        object: Value,
+        old: &Arc<Entry>,
+    ) -> Result<Written, Status> {
+        self.replace(context, target, object, old, Door::Apply)
     }
 
     /// The common end of PUT and PATCH: `object` is decoded and complete.
@@ -317,12 +362,7 @@ impl State {
         let before: &Value = &old.value;
         let uid = text(&object, "uid").to_owned();
         if door == Door::Put && !uid.is_empty() && uid != text(before, "uid") {
-            let key = target.storage_key();
-            let why = format!(
-                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                text(before, "uid")
-            );
-            return Err(Status::conflict(&resource.group, &resource.plural, &target.name, &why));
+            return Err(other_uid(target, context, &uid, text(before, "uid")));
         }
         let given = text(&object, "resourceVersion");
         if given.is_empty() || given == "0" {
@@ -335,12 +375,18 @@ impl State {
                 return Err(Status::invalid(&resource.group, &resource.plural, &target.name, &[problem]));
             }
         } else if given.parse::<u64>().is_err() {
-            let message = format!("strconv.ParseUint: parsing {}: invalid syntax", quoted(given));
-            return Err(Status { code: 500, reason: "", message, details: None });
+            return Err(no_version(given));
         } else if given != old.version.to_string() {
             return Err(Status::stale(&resource.group, &resource.plural, &target.name));
         }
         let is_status = target.subresource == Some("status");
+        if !is_status {
+            check_type(target, &object)?;
+        }
+        // Ownership goes by what was sent, before any of it is taken back.
+        if door != Door::Apply {
+            apply::track_update(before, &mut object, &version.ty, &writer(target, context));
+        }
         combine(target, &mut object, before);
         system_fields(&mut object, before);
         let raised = resource.traits.has_generation
@@ -357,12 +403,21 @@ impl State {
                     .insert("generation".to_owned(), Value::from(generation + i64::from(raised)));
             }
         }
-        let mut problems = meta::update_problems(&object["metadata"], &before["metadata"]);
-        // Checked for all kinds and by each kind again, and so complained about twice.
-        problems.extend(problems.clone());
+        let is_looked_at_again = !is_status && matches!(&*resource.table, "configmaps" | "pods");
+        let mut problems = meta::update_problems(
+            &object["metadata"],
+            &before["metadata"],
+            resource.namespaced,
+            1 + usize::from(is_looked_at_again),
+        );
         if !resource.custom {
-            if !is_status {
+            if is_status {
+                problems.extend(rules::status_problems(&resource.kind, &object));
+            } else {
                 problems.extend(rules::update_problems(&resource.kind, &object, before));
+                if &*resource.kind == "Pod" && !context.direct {
+                    problems.extend(rules::pod_binding_problems(&object, before));
+                }
             }
         } else if let Some(schema) = &version.structural {
             if is_status {
@@ -378,12 +433,6 @@ impl State {
         }
         if !problems.is_empty() {
             return Err(target.invalid(&target.name, &problems));
-        }
-        match door {
-            Door::Put | Door::Patch => {
-                apply::track_update(before, &mut object, &version.ty, &writer(target, context));
-            }
-            Door::Apply => {}
         }
         if resource.kind.as_ref() == "CustomResourceDefinition" && !resource.custom && !is_status {
             let status = crate::crd::status(&object, context.now);
@@ -404,22 +453,21 @@ impl State {
         let resource = target.resource.clone();
         metadata(&mut object).insert("resourceVersion".to_owned(), Value::from(old.version.to_string()));
         keep_times(&mut object, before);
-        let ends = object["metadata"].get("deletionTimestamp").is_some()
+        let ends = before["metadata"].get("deletionTimestamp").is_some()
+            && before["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
             && object["metadata"]
                 .get("finalizers")
                 .is_none_or(|list| list.as_array().is_none_or(Vec::is_empty))
-            && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
             && (resource.kind.as_ref() != "Namespace"
-                || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty))
-            && before["metadata"].get("deletionTimestamp").is_some();
+                || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty));
         if ends {
-            if context.dry_run {
-                return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
+            // Nothing holds it any more, so that it goes as it is stored and is not written first. The
+            // answer is what the request made of it, under the version that this was made of.
+            if !context.dry_run {
+                self.erase(context, &resource, target.subresource, &target.key())
+                    .ok_or_else(|| target.missing())?;
             }
-            let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), Some(object))
-                .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+            return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
         }
         if object == *before {
             return Ok(Written { entry: old.clone(), created: false, deleted: false });
@@ -438,6 +486,11 @@ impl State {
         let found = self.store.get(&target.resource.table, &target.namespace, &target.name).cloned();
         if let Patch::Apply { object, field_manager, force } = patch {
             context.manager.clone_from(field_manager);
+            context.applies = true;
+            let may_create = target.subresource.is_none() || target.resource.traits.create_on_update;
+            if found.is_none() && !may_create {
+                return Err(target.missing());
+            }
             return self.apply(context, target, object, *force, found.as_ref());
         }
         let Some(old) = found else { return Err(target.missing()) };
@@ -473,7 +526,12 @@ impl State {
                         "application/apply-patch+yaml",
                     ]));
                 }
-                strategic::merge(shown, change, &target.version().ty).map_err(Status::bad_request)?
+                strategic::merge(shown, change, &target.version().ty).map_err(|message| Status {
+                    code: 500,
+                    reason: "",
+                    message,
+                    details: None,
+                })?
             }
             Patch::Apply { .. } => return Err(Status::internal("apply was handled above")),
         };
@@ -507,13 +565,6 @@ impl State {
             )));
         }
         let given = (text(&config, "namespace").to_owned(), text(&config, "name").to_owned());
-        if !given.1.is_empty() {
-            check_name(target, &config)?;
-        }
-        metadata(&mut config).insert("name".to_owned(), Value::from(target.name.as_str()));
-        if target.resource.namespaced {
-            check_namespace(target, &mut config)?;
-        }
         if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -531,37 +582,47 @@ impl State {
                 details: None,
             });
         }
-        if let Some(ty) = types::find("meta.v1.ObjectMeta").filter(|_| target.resource.custom) {
-            types::normalise(&mut config["metadata"], &ty);
-        }
         canonical_quantities(target, &mut config);
         let who = writer(target, context);
         let Some(old) = found else {
-            if target.subresource.is_some() {
-                return Err(target.missing());
-            }
-            let merged = apply::apply(&nothing(target), &config, &version.ty, &who, force)?;
-            let mut object = decode_as(target, merged, context, true)?;
-            check_namespace(target, &mut object)?;
-            let managed = object["metadata"]["managedFields"].take();
-            return self.create_decoded(context, target, object, Some(managed));
-        };
-        let uid = text(&config, "uid");
-        if !uid.is_empty() && uid != text(&old.value, "uid") {
-            return Err(Status::conflict(
-                &target.resource.group,
-                &target.resource.plural,
-                &target.name,
-                &format!(
+            let merged = apply::apply(&nothing(target), &config, &version.ty, &who, force, &nothing(target))?;
+            let mut object = decode(target, merged, context)?;
+            let uid = text(&object, "uid");
+            if !uid.is_empty() {
+                let why = format!(
                     "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-                ),
-            ));
-        }
+                );
+                let resource = &target.resource;
+                return Err(Status::conflict(&resource.group, &resource.plural, &target.name, &why));
+            }
+            check_namespace(target, &mut object)?;
+            check_name(target, &object)?;
+            let managed = object["metadata"].get_mut("managedFields").map(Value::take).unwrap_or_default();
+            return self.create_decoded(context, target, object, Creation::Apply(managed));
+        };
         let shown = State::shown(&target.resource, target.version, &old.value);
-        let merged = apply::apply(&shown, &config, &version.ty, &who, force)?;
-        let object = decode_as(target, merged, context, true)?;
+        let merged = apply::apply(&shown, &config, &version.ty, &who, force, &nothing(target))?;
+        let mut object = decode(target, merged, context)?;
+        check_namespace(target, &mut object)?;
+        check_name(target, &object)?;
         self.replace(context, target, object, old, Door::Apply)
     }
+}
+
+fn no_version(given: &str) -> Status {
+    let message = format!("strconv.ParseUint: parsing {}: invalid syntax", quoted(given));
+    Status { code: 500, reason: "", message, details: None }
+}
+
+/// The object that a PUT names by its uid is not the one that is there.
+fn other_uid(target: &Target, context: &Context, given: &str, found: &str) -> Status {
+    let key = target.storage_key();
+    // A rehearsal names it as it is before the storage's own prefix.
+    let key = if context.dry_run { key.strip_prefix("/registry").unwrap_or(&key) } else { &key };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object meta: {found}"
+    );
+    Status::conflict(&target.resource.group, &target.resource.plural, &target.name, &why)
 }
 
 /// Takes from the old object what this door cannot change.
@@ -635,9 +696,6 @@ fn system_fields(object: &mut Value, before: &Value) {
         match value {
             Some(value) => {
                 map.insert(key.to_owned(), value);
-            }
-            None if key == "deletionTimestamp" => {
-                map.remove(key);
             }
             None => {}
         }
@@ -730,10 +788,15 @@ fn status_problems(schema: &crate::schema::Structural, object: &Value, before: &
 fn scale_problems(version: &Version, object: &Value) -> Vec<Problem> {
     let mut out = Vec::new();
     let Some(scale) = &version.scale else { return out };
-    for path in [&scale.spec, &scale.status] {
+    for path in [&scale.spec, &scale.status].into_iter().chain(&scale.selector) {
         let pointer = path.replace('.', "/");
+        let is_text = scale.selector.as_ref() == Some(path);
+        if is_text && object.pointer(&pointer).is_some_and(Value::is_string) {
+            continue;
+        }
         let go_type = match object.pointer(&pointer) {
             None => continue,
+            Some(Value::Number(n)) if n.is_i64() && is_text => "int64",
             Some(Value::Number(n)) if n.is_i64() => {
                 if let Some(n) = n.as_i64().filter(|n| *n < 0) {
                     out.push(Problem::invalid(path, &Value::from(n), "should be a non-negative integer"));
@@ -753,8 +816,11 @@ fn scale_problems(version: &Version, object: &Value) -> Vec<Problem> {
             .unwrap_or_default();
         out.push(Problem::invalid(
             path,
-            &Value::from(0),
-            &format!("{path} accessor error: {found} is of the type {go_type}, expected int64"),
+            &if is_text { Value::from("") } else { Value::from(0) },
+            &format!(
+                "{path} accessor error: {found} is of the type {go_type}, expected {}",
+                if is_text { "string" } else { "int64" }
+            ),
         ));
     }
     out

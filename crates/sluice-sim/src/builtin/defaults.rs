@@ -27,9 +27,15 @@ pub fn fill_in(kind: &str, object: &mut Value) {
             if let Some(spec) = self::object(object, "spec") {
                 pod_spec(spec);
                 or(spec, "enableServiceLinks", true);
+                for list in ["initContainers", "containers"] {
+                    for container in each(spec, list) {
+                        requests(container);
+                    }
+                }
             }
             if let Some(status) = self::object(object, "status") {
                 or(status, "phase", "Pending");
+                addresses(status);
             }
         }
         "PodTemplate" => {
@@ -256,6 +262,8 @@ fn service_spec(spec: &mut Map<String, Value>) {
     or(spec, "type", "ClusterIP");
     if spec["sessionAffinity"] == "ClientIP" {
         or(spec, "sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 10800}}));
+    } else if spec["sessionAffinity"] == "None" {
+        spec.remove("sessionAffinityConfig");
     }
     let ty = spec["type"].as_str().unwrap_or_default().to_owned();
     for port in each(spec, "ports") {
@@ -327,17 +335,6 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
     let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
     or(container, "imagePullPolicy", policy);
-    if let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) {
-        let limits = resources.get("limits").and_then(Value::as_object).cloned().unwrap_or_default();
-        if !limits.is_empty()
-            && resources.contains_key("requests")
-            && let Some(requests) = resources.get_mut("requests").and_then(Value::as_object_mut)
-        {
-            for (name, value) in &limits {
-                or(requests, name, value.clone());
-            }
-        }
-    }
     for port in each(container, "ports") {
         or(port, "protocol", "TCP");
         if host_network && let Some(number) = port.get("containerPort").cloned() {
@@ -375,6 +372,31 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
         if let Some(hook) = hook {
             handler(hook);
         }
+    }
+}
+
+/// What a pod's container may use at most, it requests. Templates say nothing of it.
+fn requests(container: &mut Map<String, Value>) {
+    let Some(resources) = container.get_mut("resources").and_then(Value::as_object_mut) else { return };
+    let Some(Value::Object(limits)) = resources.get("limits").cloned() else { return };
+    let requests = resources.entry("requests").or_insert_with(|| json!({}));
+    if let Some(requests) = requests.as_object_mut() {
+        for (name, value) in limits {
+            or(requests, &name, value);
+        }
+    }
+}
+
+/// A pod's first address stands in both places.
+fn addresses(status: &mut Map<String, Value>) {
+    let first = status.get("podIPs").and_then(|list| list[0]["ip"].as_str()).map(str::to_owned);
+    if let Some(first) = first {
+        status.insert("podIP".to_owned(), Value::from(first));
+    } else if let Some(address) =
+        status.get("podIP").and_then(Value::as_str).filter(|address| !address.is_empty())
+    {
+        let list = json!([{"ip": address}]);
+        status.insert("podIPs".to_owned(), list);
     }
 }
 

@@ -31,20 +31,50 @@ pub fn quality(pod: &Value) -> &'static str {
     }
 }
 
+/// A pod is put on a node through its binding, never by an update.
+pub fn pod_binding_problems(new: &Value, old: &Value) -> Vec<Problem> {
+    let node = |pod: &Value| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+    if node(new) == node(old) { Vec::new() } else { vec![fixed_pod_spec()] }
+}
+
+fn fixed_pod_spec() -> Problem {
+    Problem::forbidden(
+        "spec",
+        "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+    )
+}
+
+/// The tolerations of every pod: it stays for a while on a node that is in trouble.
+pub fn tolerate_trouble(spec: &mut Value) {
+    let mut tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let known =
+            |one: &Value| one["key"] == key || (one.get("key").is_none() && one["operator"] == "Exists");
+        if !tolerations.iter().any(known) {
+            tolerations.push(
+                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}),
+            );
+        }
+    }
+    spec["tolerations"] = Value::Array(tolerations);
+}
+
 /// Which field of a pod may change: images, deadlines, and tolerations that are added.
 pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
+    let mut out = pod_spec_problems(&new["spec"], "spec");
     let mut probe = new["spec"].clone();
     for list in ["containers", "initContainers"] {
         let before = old["spec"][list].as_array().cloned().unwrap_or_default();
         let after = new["spec"][list].as_array().map_or(0, Vec::len);
         if before.len() != after {
-            return vec![Problem::forbidden(
+            out.push(Problem::forbidden(
                 &format!("spec.{list}"),
                 "pod updates may not add or remove containers",
-            )];
+            ));
+            return out;
         }
         for (i, container) in before.iter().enumerate() {
-            for key in ["image", "resources"] {
+            for key in ["image"] {
                 match container.get(key) {
                     Some(value) => probe[list][i][key] = value.clone(),
                     None => {
@@ -56,13 +86,51 @@ pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
             }
         }
     }
+    let (deadline, deadline_before) =
+        (&new["spec"]["activeDeadlineSeconds"], &old["spec"]["activeDeadlineSeconds"]);
+    let path = "spec.activeDeadlineSeconds";
+    match (deadline.as_i64(), deadline_before.as_i64()) {
+        (Some(after), Some(before)) if after > before => {
+            out.push(Problem::invalid(path, deadline, "must be less than or equal to previous value"));
+            return out;
+        }
+        (None, Some(_)) => {
+            out.push(Problem::invalid(
+                path,
+                deadline,
+                "must not update from a positive integer to nil value",
+            ));
+        }
+        _ => {}
+    }
+    let bare = |toleration: &Value| {
+        let mut toleration = toleration.clone();
+        if let Some(map) = toleration.as_object_mut() {
+            map.remove("tolerationSeconds");
+        }
+        toleration
+    };
+    let list = |pod: &Value| -> Vec<Value> {
+        pod["spec"]["tolerations"].as_array().into_iter().flatten().map(bare).collect()
+    };
+    let after = list(new);
+    if list(old).iter().any(|toleration| !after.contains(toleration)) {
+        out.push(Problem::forbidden(
+            "spec.tolerations",
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
+    }
+    let negative = old["spec"]["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0);
     for key in [
         "activeDeadlineSeconds",
         "tolerations",
-        "terminationGracePeriodSeconds",
         "schedulingGates",
         "nodeName",
+        "terminationGracePeriodSeconds",
     ] {
+        if key == "terminationGracePeriodSeconds" && !negative {
+            continue;
+        }
         if key == "nodeName" && old["spec"].get("nodeName").is_some() {
             continue;
         }
@@ -75,9 +143,8 @@ pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
             }
         }
     }
-    let mut out = Vec::new();
     if probe != old["spec"] {
-        out.push(Problem::forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
+        out.push(fixed_pod_spec());
     }
     out
 }
@@ -164,6 +231,15 @@ pub fn pod_spec_problems(spec: &Value, path: &str) -> Vec<Problem> {
             let detail = "may not specify more than 1 volume type";
             out.push(Problem::forbidden(&format!("{path}.volumes[{i}].{source}"), detail));
         }
+    }
+    if let Some(seconds) =
+        spec["activeDeadlineSeconds"].as_i64().filter(|seconds| !(1..=i64::from(i32::MAX)).contains(seconds))
+    {
+        out.push(Problem::invalid(
+            &format!("{path}.activeDeadlineSeconds"),
+            &json!(seconds),
+            "must be between 1 and 2147483647, inclusive",
+        ));
     }
     let policy = &spec["restartPolicy"];
     if !matches!(policy.as_str(), Some("Always" | "OnFailure" | "Never")) && !policy.is_null() {

@@ -3,10 +3,17 @@
 //! Decides validity where code depends on it, which parts a write cannot touch, and when a generation
 //! goes up. It is not a complete validation: fields that nobody here gets wrong are not looked at.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
-use super::pods::{pod_spec_problems, pod_update_problems, quality, template_problems};
+pub use super::pods::pod_binding_problems;
+use super::pods::{pod_spec_problems, pod_update_problems, quality, template_problems, tolerate_trouble};
 use crate::{meta::label_problems, selector::LabelSelector, status::Problem};
+
+/// What a Service says about the families of its addresses, unless it says otherwise.
+pub static FAMILIES: LazyLock<[(&str, Value); 2]> =
+    LazyLock::new(|| [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))]);
 
 pub fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
     object.pointer(path).unwrap_or(&Value::Null)
@@ -28,17 +35,7 @@ pub fn prepare_create(kind: &str, object: &mut Value, empty_status: Option<Value
                     spec[key] = value;
                 }
             }
-            let tolerations = spec["tolerations"].as_array().cloned().unwrap_or_default();
-            let mut out = tolerations.clone();
-            for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
-                let known = |one: &Value| {
-                    one["key"] == key || (one.get("key").is_none() && one["operator"] == "Exists")
-                };
-                if !tolerations.iter().any(known) {
-                    out.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
-                }
-            }
-            spec["tolerations"] = Value::Array(out);
+            tolerate_trouble(spec);
         }
         "Job" => {
             if object["spec"]["manualSelector"] != true
@@ -94,10 +91,17 @@ pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
                     new["spec"][key] = value.clone();
                 }
             }
+            // One that was made through its status has none yet.
+            for (key, value) in FAMILIES.iter() {
+                if new["spec"].get(*key).is_none_or(Value::is_null) {
+                    new["spec"][*key] = value.clone();
+                }
+            }
         }
         "Namespace" => {
             new["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
         }
+        "Pod" => tolerate_trouble(&mut new["spec"]),
         _ => {}
     }
 }
@@ -162,7 +166,27 @@ pub fn create_problems(kind: &str, object: &Value) -> Vec<Problem> {
                 }
             }
         }
+        "Event" => {
+            let namespace = at(object, "/involvedObject/namespace");
+            let own = at(object, "/metadata/namespace").as_str().unwrap_or_default();
+            let named = namespace.as_str().unwrap_or_default();
+            // What has no namespace is spoken of in the default one.
+            if named != own && !(named.is_empty() && own == "default") {
+                out.push(Problem::invalid(
+                    "involvedObject.namespace",
+                    &json!(named),
+                    "does not match event.namespace",
+                ));
+            }
+        }
         "Lease" => {
+            if let Some(times) = spec["leaseTransitions"].as_i64().filter(|times| *times < 0) {
+                out.push(Problem::invalid(
+                    "spec.leaseTransitions",
+                    &json!(times),
+                    "must be greater than or equal to 0",
+                ));
+            }
             if let Some(seconds) = spec["leaseDurationSeconds"].as_i64()
                 && seconds <= 0
             {
@@ -295,6 +319,72 @@ pub fn update_problems(kind: &str, new: &Value, old: &Value) -> Vec<Problem> {
             immutable(&mut out, "spec.scope", "/spec/scope", "field is immutable");
         }
         _ => out.extend(create_problems(kind, new)),
+    }
+    out
+}
+
+/// Problems of a status.
+pub fn status_problems(kind: &str, object: &Value) -> Vec<Problem> {
+    let mut out = Vec::new();
+    let status = &object["status"];
+    let number = |key: &str| status[key].as_i64().unwrap_or_default();
+    let mut counts = |keys: &[&str], parts: &[&str]| {
+        for key in keys {
+            if number(key) < 0 {
+                let detail = "must be greater than or equal to 0";
+                out.push(Problem::invalid(&format!("status.{key}"), &json!(number(key)), detail));
+            }
+        }
+        for key in parts {
+            if number(key) > number("replicas") {
+                let detail = "cannot be greater than status.replicas";
+                out.push(Problem::invalid(&format!("status.{key}"), &json!(number(key)), detail));
+            }
+        }
+        if number("availableReplicas") > number("readyReplicas") {
+            let shown = json!(number("availableReplicas"));
+            out.push(Problem::invalid(
+                "status.availableReplicas",
+                &shown,
+                "cannot be greater than readyReplicas",
+            ));
+        }
+    };
+    match kind {
+        "ReplicaSet" => counts(
+            &[
+                "replicas",
+                "fullyLabeledReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "terminatingReplicas",
+            ],
+            &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+        ),
+        "Deployment" => counts(
+            &[
+                "observedGeneration",
+                "replicas",
+                "updatedReplicas",
+                "readyReplicas",
+                "availableReplicas",
+                "unavailableReplicas",
+                "collisionCount",
+                "terminatingReplicas",
+            ],
+            &["updatedReplicas", "readyReplicas", "availableReplicas"],
+        ),
+        "Service" => {
+            let ingress = at(status, "/loadBalancer/ingress").as_array().is_some_and(|list| !list.is_empty());
+            if ingress && object["spec"]["type"] != "LoadBalancer" {
+                out.push(Problem::forbidden(
+                    "status.loadBalancer.ingress",
+                    "may only be used when `spec.type` is 'LoadBalancer'",
+                ));
+            }
+        }
+        _ => {}
     }
     out
 }
@@ -455,6 +545,26 @@ fn service_problems(spec: &Value) -> Vec<Problem> {
                 &json!(number),
                 "must be between 1 and 65535, inclusive",
             ));
+        }
+        if let Some(number) = port["targetPort"].as_i64().filter(|number| !(1..=65535).contains(number)) {
+            let detail = "must be between 1 and 65535, inclusive";
+            out.push(Problem::invalid(&format!("{path}.targetPort"), &json!(number), detail));
+        }
+    }
+    let affinity = spec["sessionAffinity"].as_str().unwrap_or_default();
+    let has_config = !at(spec, "/sessionAffinityConfig").is_null();
+    let path = "spec.sessionAffinityConfig";
+    match affinity {
+        "ClientIP" if !has_config => {
+            out.push(Problem::required(path, "when session affinity type is ClientIP"));
+        }
+        "None" if has_config => {
+            out.push(Problem::forbidden(path, "must not be set when session affinity is None"));
+        }
+        "ClientIP" | "None" => {}
+        _ => {
+            let supported = ["ClientIP", "None"].map(str::to_owned);
+            out.push(Problem::unsupported("spec.sessionAffinity", &json!(affinity), &supported));
         }
     }
     if !matches!(spec["type"].as_str(), Some("ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName")) {

@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 use crate::typed::{Field, ListKind, Omit, Scalar, Shape, Type};
@@ -305,7 +306,8 @@ fn zero(ty: &Type) -> Value {
 
 fn scalar_as(value: &mut Value, scalar: Scalar, ty: &Type, decoded: &mut Decoded) {
     let fits = match (scalar, &*value) {
-        (Scalar::String | Scalar::Bytes, value) => value.is_string(),
+        (Scalar::String, value) => value.is_string(),
+        (Scalar::Bytes, value) => value.as_str().is_some_and(|text| STANDARD.decode(text).is_ok()),
         (Scalar::Boolean, value) => value.is_boolean(),
         (Scalar::Number, value) => value.is_number(),
         (Scalar::IntOrString, value) => value.is_string() || value.is_number(),
@@ -320,7 +322,8 @@ fn scalar_as(value: &mut Value, scalar: Scalar, ty: &Type, decoded: &mut Decoded
             }
         }
         (Scalar::Integer | Scalar::Long, _) => false,
-        (Scalar::Quantity | Scalar::Time | Scalar::MicroTime, _) => true,
+        (Scalar::Time | Scalar::MicroTime, value) => value.is_string(),
+        (Scalar::Quantity, _) => true,
     };
     match scalar {
         _ if !fits => mismatch(value, ty, decoded),

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::fieldset::{Comparison, FieldSet, compare, of_value, without};
+use super::{
+    conform,
+    fieldset::{Comparison, FieldSet, compare, of_value, without},
+};
 use crate::{
     status::{Status, quoted},
     typed::{ListKind, Shape, Type},
@@ -30,6 +33,8 @@ pub struct Writer<'a> {
     pub time: String,
     /// Whether the kind has a status subresource, so that this door changes only its part.
     pub splits_status: bool,
+    /// Kind of the written object.
+    pub kind: &'a str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -136,6 +141,14 @@ fn reset(writer: &Writer<'_>, set: &mut FieldSet) {
     }
     if writer.subresource == "status" {
         set.remove_tree(&["f:spec"]);
+        match writer.kind {
+            "Deployment" => set.remove_tree(&["f:metadata", "f:labels"]),
+            "Pod" => {
+                set.remove_tree(&["f:metadata", "f:ownerReferences"]);
+                set.remove_tree(&["f:metadata", "f:deletionTimestamp"]);
+            }
+            _ => {}
+        }
         if !is_builtin(writer.api_version) {
             set.remove_tree(&["f:metadata"]);
         }
@@ -190,6 +203,11 @@ pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>
     if current.is_none() && !is_create {
         return;
     }
+    // What cannot be compared belongs to nobody. Only a custom object can get here unfit, through a door at
+    // which the rest of it is not looked at.
+    if !is_builtin(writer.api_version) && (new["kind"] != writer.kind || conform::fits(new, ty).is_err()) {
+        return;
+    }
     // The old managed fields count as removed here, which nobody owns and which is not recorded.
     let comparison = compare_restricted(old, new, ty, writer);
     let changed = comparison.modified.clone().union(&comparison.added);
@@ -234,9 +252,7 @@ fn with_new_time(
                 return None;
             }
             found = true;
-            if writer.subresource != "scale" {
-                entry["time"] = Value::from(writer.time.as_str());
-            }
+            entry["time"] = Value::from(writer.time.as_str());
         }
     }
     if !found && !mine.is_empty() {
@@ -267,8 +283,7 @@ fn rewritten(
     others_lose(&mut managers, None, comparison);
     if !mine.is_empty() {
         let before = managers.remove(&key).map(|managed| managed.set).unwrap_or_default();
-        // Entries of scales are translated to the object they scale, and lose their time on the way.
-        let time = (writer.subresource != "scale").then(|| writer.time.clone());
+        let time = Some(writer.time.clone());
         managers.insert(
             key,
             Managed { set: mine.union(&before), api_version: writer.api_version.to_owned(), time },
@@ -276,6 +291,45 @@ fn rewritten(
     }
     cap(&mut managers);
     encode(managers)
+}
+
+/// Group and version of scales.
+const SCALE: &str = "autoscaling/v1";
+
+/// The managers of an object, as those of its scale: who owns the number of replicas, at `path`.
+pub fn scale_managers(object: &Value, path: &[String]) -> Value {
+    let owners = decode(&object["metadata"]["managedFields"]).into_iter();
+    let replicas = ["f:spec", "f:replicas"].map(str::to_owned);
+    let owners = owners.filter(|(_, managed)| managed.set.has(path)).map(|(key, managed)| {
+        let mut set = FieldSet::default();
+        set.insert(&replicas);
+        (key, Managed { set, api_version: SCALE.to_owned(), time: managed.time })
+    });
+    encode(owners.collect())
+}
+
+/// The managers of an object after those of its scale have become `scale`.
+///
+/// As in a real API server, owners by update are not recognised, because their entries name another
+/// version: they lose the number of replicas and get it back in an entry of its own, without a time.
+pub fn parent_managers(object: &Value, scale: &Value, path: &[String], api_version: &str) -> Value {
+    let parents = decode(&object["metadata"]["managedFields"]);
+    let mut scale = decode(scale);
+    let mut number = FieldSet::default();
+    number.insert(path);
+    let mut out = Managers::new();
+    for (key, managed) in &parents {
+        let keeps = !managed.set.has(path) || scale.remove(key).is_some();
+        let set = if keeps { managed.set.clone() } else { managed.set.clone().difference(&number) };
+        if !set.is_empty() {
+            out.insert(key.clone(), Managed { set, ..managed.clone() });
+        }
+    }
+    for (key, _) in scale.into_iter().filter(|(_, managed)| !managed.set.is_empty()) {
+        let time = parents.get(&key).and_then(|managed| managed.time.clone());
+        out.insert(key, Managed { set: number.clone(), api_version: api_version.to_owned(), time });
+    }
+    encode(out)
 }
 
 fn cap(managers: &mut Managers) {
@@ -321,13 +375,15 @@ fn cap(managers: &mut Managers) {
 }
 
 /// Applies `config` to `live`, which is the empty object when it does not exist yet. The result has
-/// its managed fields; defaults are not filled in.
+/// its managed fields; defaults are not filled in. `empty` is what ownership of an object that nobody
+/// has applied before is counted from.
 pub fn apply(
     live: &Value,
     config: &Value,
     ty: &Type,
     writer: &Writer<'_>,
     force: bool,
+    empty: &Value,
 ) -> Result<Value, Status> {
     let mut managers = decode(&live["metadata"]["managedFields"]);
     let mut live_bare = live.clone();
@@ -337,9 +393,8 @@ pub fn apply(
     let exists = live["metadata"].get("uid").is_some();
     if managers.is_empty() && exists {
         let early = Writer { manager: "before-first-apply", time: writer.time.clone(), ..*writer };
-        let empty = json!({"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": {}});
         let mut tracked = live_bare.clone();
-        track_update(&empty, &mut tracked, ty, &early);
+        track_update(empty, &mut tracked, ty, &early);
         managers = decode(&tracked["metadata"]["managedFields"]);
     }
     let merged = merge(Some(&live_bare), Some(config), ty).unwrap_or(Value::Null);
@@ -476,8 +531,8 @@ fn merge(live: Option<&Value>, config: Option<&Value>, ty: &Type) -> Option<Valu
 
 fn merge_lists(before: &[Value], after: &[Value], item: &Type, list: &ListKind) -> Vec<Value> {
     use super::fieldset::item_step;
-    let left: Vec<String> = before.iter().map(|one| item_step(one, list)).collect();
-    let right: Vec<String> = after.iter().map(|one| item_step(one, list)).collect();
+    let left: Vec<String> = before.iter().map(|one| item_step(one, item, list)).collect();
+    let right: Vec<String> = after.iter().map(|one| item_step(one, item, list)).collect();
     let mut shared = right.iter().filter(|step| left.contains(step));
     let mut next_shared = shared.next();
     let mut merged: Vec<&String> = Vec::new();
@@ -532,6 +587,7 @@ mod tests {
             subresource: "",
             time: "2026-01-01T00:00:00Z".to_owned(),
             splits_status: true,
+            kind: "Deployment",
         }
     }
 
@@ -556,13 +612,15 @@ mod tests {
             &ty,
             &writer("a"),
             false,
+            &empty,
         )
         .expect("applies");
         live["metadata"]["uid"] = json!("u");
-        let shared = apply(&live, &deployment(&json!({"minReadySeconds": 5})), &ty, &writer("b"), false)
-            .expect("same value is shared");
-        let less =
-            apply(&shared, &deployment(&json!({"replicas": 3})), &ty, &writer("a"), false).expect("applies");
+        let shared =
+            apply(&live, &deployment(&json!({"minReadySeconds": 5})), &ty, &writer("b"), false, &empty)
+                .expect("same value is shared");
+        let less = apply(&shared, &deployment(&json!({"replicas": 3})), &ty, &writer("a"), false, &empty)
+            .expect("applies");
         assert_eq!(less["spec"], json!({"replicas": 3, "minReadySeconds": 5}));
         assert_eq!(
             owners(&less),
@@ -581,12 +639,12 @@ mod tests {
         track_update(&empty, &mut live, &ty, &writer("u"));
         live["metadata"]["uid"] = json!("u");
         let config = deployment(&json!({"replicas": 4}));
-        let status = apply(&live, &config, &ty, &writer("a"), false).expect_err("conflict");
+        let status = apply(&live, &config, &ty, &writer("a"), false, &empty).expect_err("conflict");
         assert_eq!(
             status.message,
             "Apply failed with 1 conflict: conflict with \"u\" using apps/v1: .spec.replicas"
         );
-        let forced = apply(&live, &config, &ty, &writer("a"), true).expect("forced");
+        let forced = apply(&live, &config, &ty, &writer("a"), true, &empty).expect("forced");
         assert_eq!(forced["spec"]["replicas"], 4);
         assert_eq!(owners(&forced), [("a".to_owned(), vec![".spec.replicas".to_owned()])]);
     }

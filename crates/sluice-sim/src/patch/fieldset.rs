@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::typed::{ListKind, Shape, Type};
+use crate::typed::{ListKind, Omit, Scalar, Shape, Type};
 
 /// A set of paths, as a tree: `member` says that the path itself is in the set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,14 @@ impl FieldSet {
         self.children.iter().all(|(key, child)| {
             child.is_empty() || map.get(key).is_some_and(|written| child.is_within(written))
         })
+    }
+
+    /// Whether this very path is in it.
+    pub fn has(&self, path: &[String]) -> bool {
+        match path {
+            [] => self.member,
+            [first, rest @ ..] => self.children.get(first).is_some_and(|child| child.has(rest)),
+        }
     }
 
     /// Whether there is no path in it.
@@ -209,27 +217,34 @@ fn shown(step: &str) -> String {
 }
 
 /// The step that leads to a list item.
-pub fn item_step(item: &Value, list: &ListKind) -> String {
+pub fn item_step(item: &Value, ty: &Type, list: &ListKind) -> String {
     match list {
         ListKind::Map(keys) => {
             let mut sorted: Vec<&String> = keys.iter().collect();
             sorted.sort();
             let mut map = Map::new();
             for key in sorted {
-                match item.get(key) {
-                    Some(value) => {
-                        map.insert(key.clone(), value.clone());
-                    }
-                    // The only key of built-in lists that has a default.
-                    None if key == "protocol" => {
-                        map.insert(key.clone(), Value::from("TCP"));
-                    }
-                    None => {}
+                if let Some(value) = item.get(key).cloned().or_else(|| key_default(ty, key)) {
+                    map.insert(key.clone(), value);
                 }
             }
             format!("k:{}", Value::Object(map))
         }
         ListKind::Set | ListKind::Atomic => format!("v:{item}"),
+    }
+}
+
+/// What a key is where an item leaves it out.
+pub fn key_default(item: &Type, key: &str) -> Option<Value> {
+    if key == "protocol" {
+        return Some(Value::from("TCP"));
+    }
+    let Shape::Struct { fields, .. } = &item.shape else { return None };
+    let field = fields.get(key).filter(|field| field.omit == Omit::Never)?;
+    match &field.ty.shape {
+        Shape::Scalar(Scalar::String) => Some(Value::from("")),
+        Shape::Scalar(Scalar::Integer | Scalar::Long) => Some(Value::from(0)),
+        _ => None,
     }
 }
 
@@ -249,16 +264,19 @@ fn collect(value: &Value, ty: &Type, out: &mut FieldSet) {
         Value::Object(map) => {
             for (key, entry) in map {
                 let any = Type::any();
-                let child = out.children.entry(format!("f:{key}")).or_default();
-                collect(entry, ty.entry(key).unwrap_or(&any), child);
+                let mut child = FieldSet::default();
+                collect(entry, ty.entry(key).unwrap_or(&any), &mut child);
                 let empty = entry.is_null() || entry.as_object().is_some_and(Map::is_empty);
                 child.member |= empty || !ty.has_named(key);
+                if !child.is_empty() {
+                    out.children.insert(format!("f:{key}"), child);
+                }
             }
         }
         Value::Array(items) => {
             if let Shape::List { item: item_type, list } = &ty.shape {
                 for item in items {
-                    let child = out.children.entry(item_step(item, list)).or_default();
+                    let child = out.children.entry(item_step(item, item_type, list)).or_default();
                     child.member = true;
                     collect(item, item_type, child);
                 }
@@ -349,7 +367,7 @@ fn compare_at(
         let index = |value: Option<&Value>| {
             let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
             for one in value.and_then(Value::as_array).into_iter().flatten() {
-                map.entry(item_step(one, list)).or_default().push(one.clone());
+                map.entry(item_step(one, item, list)).or_default().push(one.clone());
             }
             map
         };
@@ -415,7 +433,7 @@ pub fn without(value: &Value, ty: &Type, gone: &FieldSet) -> Value {
             let Shape::List { item: item_type, list } = &ty.shape else { return value.clone() };
             let mut out = Vec::new();
             for item in items {
-                match gone.child(&item_step(item, list)) {
+                match gone.child(&item_step(item, item_type, list)) {
                     Some(child) if child.member => {}
                     Some(child) if !child.is_empty() => out.push(without(item, item_type, child)),
                     _ => out.push(item.clone()),

@@ -1,7 +1,7 @@
 //! The structural schema of a custom kind.
 //!
-//! Decides what a schema in a CustomResourceDefinition means; `prune` and `validate` use it. Formats
-//! are ignored. Of the CEL rules only the transition rule `self == oldSelf` is carried out; the others
+//! Decides what a schema in a CustomResourceDefinition means; `prune` and `validate` use it. Of the
+//! formats `int32` and `date-time` are looked at, the others are ignored. Of the CEL rules only the transition rule `self == oldSelf` is carried out; the others
 //! are counted when the schema is read, and ignored.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -43,6 +43,8 @@ pub struct Structural {
     pub list: Option<ListKind>,
     /// `x-kubernetes-map-type: atomic`.
     pub atomic_map: bool,
+    /// `format`.
+    pub format: String,
     /// The rest of what a value must satisfy.
     pub bounds: Bounds,
     /// `allOf`.
@@ -215,6 +217,7 @@ fn read(schema: &Value, ignored: &mut usize) -> Structural {
     let has_rules = immutable.is_some() || below().any(|node| node.has_rules);
     Structural {
         ty: text("type").to_owned(),
+        format: text("format").to_owned(),
         int_or_string: flag("x-kubernetes-int-or-string"),
         preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
         embedded: flag("x-kubernetes-embedded-resource"),

@@ -76,11 +76,7 @@ pub fn drop_nulls(value: &mut Value, schema: &Structural) {
                 let Some(below) = schema.properties.get(key).or(schema.additional.as_deref()) else {
                     return true;
                 };
-                if entry.is_null()
-                    && !below.nullable
-                    && below.default.is_none()
-                    && schema.properties.contains_key(key)
-                {
+                if entry.is_null() && !below.nullable && below.default.is_none() {
                     return false;
                 }
                 drop_nulls(entry, below);

@@ -77,16 +77,34 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
         return;
     }
     let found = type_name(value);
+    let is_time = schema.format == "date-time";
+    if is_time && !value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()) {
+        let shown = match value {
+            Value::String(text) => text.as_str(),
+            Value::Bool(_) => "bool",
+            Value::Number(number) if number.is_i64() => "int64",
+            Value::Number(_) => "float64",
+            _ => found,
+        };
+        let detail = format!("{path} in body must be of type date-time: {}", quoted(shown));
+        out.push(Problem::wrong_type(shown_path, shown, &detail));
+        return;
+    }
     let fits = if schema.int_or_string {
         matches!(found, "integer" | "string")
     } else {
         schema.ty.is_empty() || schema.ty == found || (schema.ty == "number" && found == "integer")
     };
     if !fits {
-        let detail = format!("{path} in body must be of type {}: {}", wanted(schema), quoted(found));
+        // A fraction is judged by the format.
+        let is_fraction = schema.ty == "integer" && found == "number";
+        let is_int32 = is_fraction && schema.format == "int32";
+        let (found, wanted) = if is_int32 { ("float64", "int32") } else { (found, wanted(schema)) };
+        let detail = format!("{path} in body must be of type {wanted}: {}", quoted(found));
         out.push(Problem::wrong_type(shown_path, found, &detail));
-        if schema.ty == "integer" && found == "number" {
-            let detail = format!("Checked value must be of type integer (default format) in {path}");
+        if is_fraction {
+            let format = if is_int32 { "with format int32" } else { "(default format)" };
+            let detail = format!("Checked value must be of type integer {format} in {path}");
             out.push(Problem::invalid("<nil>", &Value::from(""), &detail));
         }
     }
@@ -238,6 +256,10 @@ fn combined(value: &Value, schema: &Structural, path: &str, out: &mut Vec<Proble
 }
 
 fn numbers(value: &Value, schema: &Structural, path: &str, out: &mut Vec<Problem>) {
+    if schema.format == "int32" && value.as_i64().is_none_or(|n| i32::try_from(n).is_err()) {
+        let detail = format!("Checked value must be of type integer with format int32 in {path}");
+        out.push(Problem::invalid("<nil>", &Value::from(""), &detail));
+    }
     let n = value.as_f64().unwrap_or_default();
     let bounds = &schema.bounds;
     let mut complain =
@@ -290,16 +312,12 @@ fn rules(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
     if let Some(message) = &schema.immutable
         && old != value
     {
-        let shown = match value {
-            Value::Object(_) => Value::from("object"),
-            Value::Array(_) => Value::from("array"),
-            other => other.clone(),
-        };
-        // Objects and lists are named by their type, without quotes in the real text either.
-        out.push(match value {
-            Value::Object(_) | Value::Array(_) => Problem::invalid(path, &shown, message),
-            _ => Problem::invalid(path, value, message),
-        });
+        let mut problem = Problem::invalid(path, value, message);
+        // Objects and lists are not shown.
+        if value.is_object() || value.is_array() {
+            problem.body = format!("Invalid value: {message}");
+        }
+        out.push(problem);
     }
     match value {
         Value::Object(map) => {
