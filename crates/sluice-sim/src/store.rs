@@ -22,19 +22,46 @@ pub struct Entry {
     pub value: Arc<Value>,
     /// Its resource version.
     pub version: u64,
+    /// What is stored as an empty list or map in its metadata. A reader does not see it, but a write without
+    /// it is a change.
+    pub empties: Vec<&'static str>,
     json: OnceLock<Bytes>,
 }
 
 impl Entry {
     /// Wraps an object.
     pub fn new(value: Value, version: u64) -> Arc<Entry> {
-        Arc::new(Entry { value: Arc::new(value), version, json: OnceLock::new() })
+        Arc::new(Entry { value: Arc::new(value), version, empties: Vec::new(), json: OnceLock::new() })
+    }
+
+    fn stored(mut value: Value, version: u64) -> Arc<Entry> {
+        let empties = drop_empties(&mut value);
+        Arc::new(Entry { value: Arc::new(value), version, empties, json: OnceLock::new() })
     }
 
     /// The object as JSON text, made once and shared.
     pub fn json(&self) -> &Bytes {
         self.json.get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default()))
     }
+}
+
+/// Takes empty lists and maps out of the metadata; tells which there were. Only the apply of a custom object
+/// brings some.
+pub fn drop_empties(value: &mut Value) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return out };
+    for key in ["annotations", "finalizers", "labels", "ownerReferences"] {
+        let is_empty = match metadata.get(key) {
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(Value::Object(map)) => map.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            metadata.remove(key);
+            out.push(key);
+        }
+    }
+    out
 }
 
 /// One committed write.
@@ -163,7 +190,7 @@ impl Store {
     ) -> Arc<Change> {
         self.version += 1;
         set_version(&mut value, self.version);
-        let entry = Entry::new(value, self.version);
+        let entry = Entry::stored(value, self.version);
         let before = self.tables.entry(table.clone()).or_default().insert(key.clone(), entry.clone());
         self.record(Change {
             resource_version: self.version,

@@ -34,7 +34,6 @@ pub fn fill_in(kind: &str, object: &mut Value) {
                 }
             }
             if let Some(status) = self::object(object, "status") {
-                or(status, "phase", "Pending");
                 addresses(status);
             }
         }

@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-pub use super::pods::pod_binding_problems;
 use super::pods::{pod_spec_problems, pod_update_problems, quality, template_problems, tolerate_trouble};
 use crate::{meta::label_problems, selector::LabelSelector, status::Problem};
 

@@ -429,6 +429,8 @@ pub fn apply(
             .filter(|(_, _, both)| !both.is_empty())
             .collect();
         if !conflicts.is_empty() {
+            let mut conflicts = conflicts;
+            conflicts.sort_by_cached_key(|(key, ..)| identifier(key));
             return Err(conflict(&conflicts));
         }
     }
@@ -458,6 +460,18 @@ pub fn apply(
     Ok(new)
 }
 
+/// Whether two objects differ in anything but managed fields.
+pub fn rest_differs(a: &Value, b: &Value) -> bool {
+    let differs = |a: &Value, b: &Value, except: &str| match (a.as_object(), b.as_object()) {
+        (Some(a), Some(b)) => {
+            let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(except));
+            count(a) != count(b) || a.iter().any(|(key, value)| key != except && b.get(key) != Some(value))
+        }
+        _ => a != b,
+    };
+    differs(a, b, "metadata") || differs(&a["metadata"], &b["metadata"], "managedFields")
+}
+
 /// Removes what this manager applied last time, not this time, and nobody else owns.
 fn prune(merged: &Value, managers: &Managers, last: &FieldSet, ty: &Type) -> Value {
     let last = last.with_named_parents(ty);
@@ -471,6 +485,18 @@ fn prune(merged: &Value, managers: &Managers, last: &FieldSet, ty: &Type) -> Val
     let pruned = without(merged, ty, &merged_set.clone().difference(&pruned_set.union(&owned)));
     let pruned_set = of_value(&pruned, ty).with_named_parents(ty);
     without(merged, ty, &merged_set.difference(&pruned_set).intersection(&last))
+}
+
+/// A manager as a real API server names it, by which it also orders them.
+fn identifier(key: &ManagerKey) -> String {
+    let operation = if key.applied { "Apply" } else { "Update" };
+    let mut out = format!("{{\"manager\":{},\"operation\":\"{operation}\"", quoted(&key.manager));
+    for (name, value) in [("apiVersion", &key.api_version), ("subresource", &key.subresource)] {
+        if !value.is_empty() {
+            out += &format!(",\"{name}\":{}", quoted(value));
+        }
+    }
+    out + "}"
 }
 
 fn conflict(conflicts: &[(&ManagerKey, &Managed, FieldSet)]) -> Status {
