@@ -84,6 +84,12 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
     if body["metadata"].is_null() {
         body["metadata"] = json!({});
     }
+    // An empty list of them, which is dropped with other empty ones, asks that all be forgotten; not so for
+    // custom objects, whose metadata is read and written once more before anybody looks.
+    let forgets_managers =
+        !resource.custom && body["metadata"].get("managedFields").is_some_and(|list| *list == json!([]));
+    // The result of an apply is not read from a text: its metadata keeps what is empty.
+    let mut whole = (resource.custom && context.applies).then(|| body["metadata"].clone());
     // The complaint about a patch quotes the whole object.
     let given =
         (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
@@ -102,6 +108,12 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
                 return Err(cannot_decode(target, context, &body, &why));
             }
             unknown.extend(decoded.unknown.into_iter().map(|path| format!("metadata.{path}")));
+            let empty = |value: &Value| *value == json!([]) || *value == json!({});
+            for (key, value) in whole.as_mut().and_then(Value::as_object_mut).into_iter().flatten() {
+                if empty(value) {
+                    body["metadata"][key] = value.take();
+                }
+            }
         }
         unknown.extend(prune::prune(&mut body, schema));
         // The result of an apply keeps its nulls, to be complained about.
@@ -126,6 +138,9 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
         defaults::fill_in(&resource.kind, &mut body);
     }
     unknown_fields(target, unknown, given.as_ref(), context)?;
+    if forgets_managers {
+        metadata(&mut body).insert("managedFields".to_owned(), json!([]));
+    }
     if !resource.custom || body["apiVersion"] == wanted {
         convert_back(resource, target.version, &mut body);
     }

@@ -88,7 +88,7 @@ impl State {
                 return Ok(Written { entry: old, created: false, deleted: true });
             }
             let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), None)
+                .erase(context, &resource, target.subresource, &target.key())
                 .ok_or_else(|| target.missing())?;
             return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
         }
@@ -123,7 +123,7 @@ impl State {
         let entry = self.keep(context, &resource, target.subresource, target.key(), object);
         if ends && !context.dry_run {
             let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), None)
+                .erase(context, &resource, target.subresource, &target.key())
                 .ok_or_else(|| target.missing())?;
             return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
         }

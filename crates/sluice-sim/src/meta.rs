@@ -227,8 +227,20 @@ pub fn create_problems(metadata: &Value, rule: NameRule, namespaced: bool) -> Ve
     out
 }
 
-/// Problems of the metadata of a changed object.
-pub fn update_problems(new: &Value, old: &Value) -> Vec<Problem> {
+/// Problems of the metadata of a changed object, each as often as it is found: all kinds are looked at in
+/// whole and for what changed, each kind looks at what changed again, and some look at the whole again.
+pub fn update_problems(new: &Value, old: &Value, namespaced: bool, wholes: usize) -> Vec<Problem> {
+    let mut out = Vec::new();
+    for _ in 0..wholes {
+        out.extend(create_problems(new, NameRule::PathSegment, namespaced));
+    }
+    for _ in 0..2 {
+        out.extend(change_problems(new, old));
+    }
+    out
+}
+
+fn change_problems(new: &Value, old: &Value) -> Vec<Problem> {
     let mut out = Vec::new();
     if old.get("deletionTimestamp").is_some() {
         let before = old["finalizers"].as_array().cloned().unwrap_or_default();

@@ -45,6 +45,12 @@ impl Selectors {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
+    /// Whether an object is looked at at all: a name leads to one object, the node of pods has an index.
+    fn reach(&self, object: &Value, table: &str) -> bool {
+        self.fields.matches_exactly("metadata.name", object)
+            && (table != "pods" || self.fields.matches_exactly("spec.nodeName", object))
+    }
+
     /// Whether an object, as stored, is selected.
     pub fn matches(&self, object: &Value) -> bool {
         (self.labels.is_empty() || self.labels.matches(&object["metadata"]["labels"]))
@@ -204,19 +210,23 @@ pub fn list(cluster: &Cluster, call: &Call) -> Result<Reply, Status> {
         };
         (objects, version)
     };
-    let mut rest = objects
-        .into_iter()
-        .filter(|(key, _)| {
-            start.as_ref().is_none_or(|start| (&key.0, &key.1) >= (&start.key.0, &start.key.1))
-        })
-        .filter(|(_, entry)| selectors.matches(&entry.value));
+    let rest = objects.into_iter().filter(|(key, entry)| match &start {
+        Some(start) => (&key.0, &key.1) >= (&start.key.0, &start.key.1),
+        None => selectors.reach(&entry.value, table),
+    });
     let mut entries: Vec<Arc<Entry>> = Vec::new();
     let mut next = None;
     let mut remaining = None;
     match limit {
-        None => entries.extend(rest.map(|(_, entry)| entry)),
+        None => {
+            let selected = rest.filter(|(_, entry)| selectors.matches(&entry.value));
+            entries.extend(selected.map(|(_, entry)| entry));
+        }
         Some(limit) => {
-            entries.extend(rest.by_ref().take(limit).map(|(_, entry)| entry));
+            // A part ends with the last object that fits, whether or not a later one is selected.
+            let mut rest = rest;
+            let selected = rest.by_ref().filter(|(_, entry)| selectors.matches(&entry.value));
+            entries.extend(selected.take(limit).map(|(_, entry)| entry));
             if let Some((key, _)) = rest.next() {
                 next = Some(Continue { version, key }.write());
                 let count = rest.count() + 1;

@@ -417,13 +417,14 @@ fn perform(
         }
         "delete" => {
             let options = delete_options(call, headers, body)?;
-            context.dry_run |= options.dry_run;
+            context.dry_run = options.dry_run;
             let written =
                 cluster.transact(context, |state, context| state.delete(context, &target, &options))?;
             Ok(deleted(cluster, call, &written))
         }
         "deletecollection" => {
             let options = delete_options(call, headers, body)?;
+            context.dry_run = options.dry_run;
             let selected = read::select(cluster, call)?;
             let gone = cluster.transact(context, |state, context| {
                 let mut gone = Vec::new();
@@ -533,6 +534,9 @@ fn delete_options(call: &Call, headers: &HeaderMap, body: &Bytes) -> Result<Dele
         }
         let seconds = call.query.get("gracePeriodSeconds").and_then(|text| text.parse::<i64>().ok());
         given["gracePeriodSeconds"] = seconds.map_or(Value::Null, Value::from);
+        if let Some(dry_run) = call.query.get("dryRun") {
+            given["dryRun"] = json!([dry_run]);
+        }
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let orphan = given["orphanDependents"].as_bool();

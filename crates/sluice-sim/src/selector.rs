@@ -195,6 +195,12 @@ impl FieldSelector {
         self.0.is_empty()
     }
 
+    /// Whether an object is selected by the terms that ask for one value of this field.
+    pub fn matches_exactly(&self, field: &str, object: &Value) -> bool {
+        let terms = self.0.iter().filter(|(path, equal, _)| *equal && path == field);
+        terms.into_iter().all(|(path, _, wanted)| value_at(object, path) == *wanted)
+    }
+
     /// Whether an object is selected.
     pub fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(path, equal, wanted)| (value_at(object, path) == *wanted) == *equal)

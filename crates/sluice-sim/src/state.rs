@@ -166,9 +166,8 @@ impl State {
         resource: &Arc<Resource>,
         subresource: Option<&'static str>,
         key: &(String, String),
-        last: Option<Value>,
     ) -> Option<Arc<Change>> {
-        let change = self.store.remove(&resource.kind, &resource.table, key, last, context.now)?;
+        let change = self.store.remove(&resource.kind, &resource.table, key, context.now)?;
         self.after_change(context, resource, subresource, &change);
         Some(change)
     }
@@ -206,7 +205,7 @@ impl State {
                 let keys: Vec<_> =
                     self.store.list(&resource.table, None).map(|(key, _)| key.clone()).collect();
                 for key in keys {
-                    self.erase(context, &resource, None, &key, None);
+                    self.erase(context, &resource, None, &key);
                 }
             }
             return;

@@ -22,19 +22,46 @@ pub struct Entry {
     pub value: Arc<Value>,
     /// Its resource version.
     pub version: u64,
+    /// What is stored as an empty list or map in its metadata. A reader does not see it, but a write without
+    /// it is a change.
+    pub empties: Vec<&'static str>,
     json: OnceLock<Bytes>,
 }
 
 impl Entry {
     /// Wraps an object.
     pub fn new(value: Value, version: u64) -> Arc<Entry> {
-        Arc::new(Entry { value: Arc::new(value), version, json: OnceLock::new() })
+        Arc::new(Entry { value: Arc::new(value), version, empties: Vec::new(), json: OnceLock::new() })
+    }
+
+    fn stored(mut value: Value, version: u64) -> Arc<Entry> {
+        let empties = drop_empties(&mut value);
+        Arc::new(Entry { value: Arc::new(value), version, empties, json: OnceLock::new() })
     }
 
     /// The object as JSON text, made once and shared.
     pub fn json(&self) -> &Bytes {
         self.json.get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default()))
     }
+}
+
+/// Takes empty lists and maps out of the metadata; tells which there were. Only the apply of a custom object
+/// brings some.
+pub fn drop_empties(value: &mut Value) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return out };
+    for key in ["annotations", "finalizers", "labels", "ownerReferences"] {
+        let is_empty = match metadata.get(key) {
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(Value::Object(map)) => map.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            metadata.remove(key);
+            out.push(key);
+        }
+    }
+    out
 }
 
 /// One committed write.
@@ -163,7 +190,7 @@ impl Store {
     ) -> Arc<Change> {
         self.version += 1;
         set_version(&mut value, self.version);
-        let entry = Entry::new(value, self.version);
+        let entry = Entry::stored(value, self.version);
         let before = self.tables.entry(table.clone()).or_default().insert(key.clone(), entry.clone());
         self.record(Change {
             resource_version: self.version,
@@ -177,19 +204,17 @@ impl Store {
         })
     }
 
-    /// Removes an object. Its last state, under the next resource version, goes into the journal;
-    /// `last` replaces that state where the removal came with a change.
+    /// Removes an object. Its last state, under the next resource version, goes into the journal.
     pub fn remove(
         &mut self,
         kind: &Arc<str>,
         table: &Arc<str>,
         key: &ObjectKey,
-        last: Option<Value>,
         at: Timestamp,
     ) -> Option<Arc<Change>> {
         let before = self.tables.get_mut(table)?.remove(key)?;
         self.version += 1;
-        let mut value = last.unwrap_or_else(|| (*before.value).clone());
+        let mut value = (*before.value).clone();
         set_version(&mut value, self.version);
         Some(self.record(Change {
             resource_version: self.version,
@@ -247,7 +272,6 @@ mod tests {
             &"ConfigMap".into(),
             &"configmaps".into(),
             &("a".into(), "y".into()),
-            None,
             Timestamp::UNIX_EPOCH,
         );
         let names = |at| {

@@ -19,6 +19,12 @@ use crate::{
     write::{Target, Written},
 };
 
+/// Group and version of scales.
+const SCALE: &str = "autoscaling/v1";
+
+/// What stands in the scale of a custom object for a number that is not there.
+const NO_REPLICAS: i64 = i32::MIN as i64;
+
 /// How scales are put together.
 static SCALE_TYPE: LazyLock<Arc<Type>> =
     LazyLock::new(|| types::find("autoscaling.v1.Scale").unwrap_or_else(Type::any));
@@ -189,6 +195,20 @@ impl State {
         Ok(out)
     }
 
+    /// The scale of an object, as patches see it: a number that is not there is one that nobody means.
+    fn patched_scale(&self, target: &Target) -> Result<Value, Status> {
+        let scale = target.version().scale.as_ref().ok_or_else(Status::no_such_resource)?;
+        let entry = self
+            .store
+            .get(&target.resource.table, &target.namespace, &target.name)
+            .ok_or_else(|| target.missing())?;
+        let mut out = scale_of(&entry.value, scale, target.resource.custom);
+        if target.resource.custom && entry.value.pointer(&pointer(&scale.spec)).is_none() {
+            out["spec"]["replicas"] = Value::from(NO_REPLICAS);
+        }
+        Ok(out)
+    }
+
     fn put_scale(
         &mut self,
         context: &mut Context,
@@ -198,6 +218,10 @@ impl State {
         scale: &Value,
     ) -> Result<Written, Status> {
         let door = target.version().scale.clone().ok_or_else(Status::no_such_resource)?;
+        if replicas == NO_REPLICAS && target.resource.custom {
+            let path = crate::status::quoted(&door.spec);
+            return Err(Status::bad_request(format!("the spec replicas field {path} cannot be empty")));
+        }
         if replicas < 0 && !target.resource.custom {
             let problem =
                 Problem::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
@@ -229,7 +253,7 @@ impl State {
         target: &Target,
         patch: &Patch,
     ) -> Result<Written, Status> {
-        let shown = self.scale(target)?;
+        let shown = self.patched_scale(target)?;
         let body = match patch {
             Patch::Json(operations) => json_patch::apply(shown, operations)
                 .map_err(|error| Status::bad_request(error.to_string()))?,
@@ -268,8 +292,26 @@ impl State {
             return Err(Status { code: 500, reason: "", message, details: None });
         }
         let live = self.owned_scale(target, &old.value)?;
-        let empty = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": 0}});
+        // A real server cannot turn an applied scale into one of a custom object, nor look at one that nobody
+        // has written yet. An apply that changes nothing does not get that far.
+        let no_conversion = |what: &str| Status {
+            code: 500,
+            reason: "",
+            message: format!(
+                "{what}, Kind=Scale) to proper version: request to convert CR to an invalid group/version: {SCALE}"
+            ),
+            details: None,
+        };
+        if target.resource.custom && live["metadata"].get("managedFields").is_none() {
+            let what = "failed to create manager for existing fields: failed to convert live object (/; autoscaling/v1";
+            return Err(no_conversion(what));
+        }
+        let empty = json!({"apiVersion": SCALE, "kind": "Scale", "metadata": {}, "spec": {}, "status": {"replicas": 0}});
         let scale = apply::apply(&live, config, &SCALE_TYPE, &scale_writer(context), force, &empty)?;
+        if target.resource.custom && apply::rest_differs(&live, &scale) {
+            let what = format!("failed to convert new object ({}/{}; {SCALE}", target.namespace, target.name);
+            return Err(no_conversion(&what));
+        }
         let given = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         if !given.is_empty() && given != old.version.to_string() {
             return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
@@ -400,10 +442,8 @@ impl State {
             && empty(&namespace["spec"]["finalizers"])
             && empty(&namespace["metadata"]["finalizers"])
         {
-            let gone = self
-                .erase(context, &resource, Some("finalize"), &key, Some(namespace))
-                .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+            self.erase(context, &resource, Some("finalize"), &key).ok_or_else(|| target.missing())?;
+            return Ok(Written { entry: Entry::new(namespace, old.version), created: false, deleted: true });
         }
         let change = self.commit(context, &resource, Some("finalize"), key, namespace);
         Ok(Written { entry: change.after.clone(), created: false, deleted: false })

@@ -9,14 +9,14 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     builtin::{defaults, rules, types},
-    decode::{canonical_quantities, check_name, check_namespace, check_type, decode, nothing},
+    decode::{bad_patch, canonical_quantities, check_name, check_namespace, check_type, decode, nothing},
     meta,
     patch::{Patch, apply, conform, json as json_patch, merge, strategic},
     resource::{Resource, Version},
     schema::validate,
-    state::{Context, State},
+    state::{Context, FieldValidation, State},
     status::{Problem, Status, quoted},
-    store::Entry,
+    store::{Entry, drop_empties},
     time,
 };
 
@@ -193,8 +193,11 @@ impl State {
             .get("resourceVersion")
             .and_then(Value::as_str)
             .is_some_and(|version| !version.is_empty() && version != "0");
-        for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
-            meta_map.remove(key);
+        meta_map.remove("selfLink");
+        // What an update or apply creates keeps what a deletion would say.
+        if matches!(creation, Creation::Post) {
+            meta_map.remove("deletionTimestamp");
+            meta_map.remove("deletionGracePeriodSeconds");
         }
         // The rehearsal of an update or apply shows the version that it was given.
         if matches!(creation, Creation::Post) || !context.dry_run {
@@ -202,7 +205,7 @@ impl State {
         }
         let named =
             ["name", "generateName"].map(|key| text(&object, key)).into_iter().find(|name| !name.is_empty());
-        self.namespace_must_take(target, named.unwrap_or_default())?;
+        self.namespace_must_take(target, named.unwrap_or("Unknown"))?;
         if text(&object, "name").is_empty() && !text(&object, "generateName").is_empty() {
             let name = meta::generate_name(text(&object, "generateName"), &mut self.rng);
             metadata(&mut object).insert("name".to_owned(), Value::from(name));
@@ -248,7 +251,10 @@ impl State {
         }
         let mut problems =
             if resource.custom { Vec::new() } else { rules::create_problems(&resource.kind, &object) };
-        problems.extend(meta::create_problems(&object["metadata"], rule, resource.namespaced));
+        // Events are looked at as events first, other kinds in one go with their metadata.
+        if &*resource.table != "events" || problems.is_empty() {
+            problems.extend(meta::create_problems(&object["metadata"], rule, resource.namespaced));
+        }
         if let Some(schema) = &version.structural {
             problems.extend(validate::validate(&object, None, schema, ""));
             problems.extend(scale_problems(version, &object));
@@ -291,9 +297,9 @@ impl State {
             spec["clusterIP"] = Value::from(address);
         }
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
-        for (key, value) in [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))] {
-            if spec.get(key).is_none_or(Value::is_null) {
-                spec[key] = value;
+        for (key, value) in rules::FAMILIES.iter() {
+            if spec.get(*key).is_none_or(Value::is_null) {
+                spec[*key] = value.clone();
             }
         }
         if matches!(spec["type"].as_str(), Some("NodePort" | "LoadBalancer")) {
@@ -403,17 +409,25 @@ impl State {
                     .insert("generation".to_owned(), Value::from(generation + i64::from(raised)));
             }
         }
-        let mut problems = meta::update_problems(&object["metadata"], &before["metadata"]);
-        // Checked for all kinds and by each kind again, and so complained about twice.
-        problems.extend(problems.clone());
+        let is_looked_at_again = !is_status && matches!(&*resource.table, "configmaps" | "pods");
+        let mut problems = meta::update_problems(
+            &object["metadata"],
+            &before["metadata"],
+            resource.namespaced,
+            1 + usize::from(is_looked_at_again),
+        );
         if !resource.custom {
             if is_status {
                 problems.extend(rules::status_problems(&resource.kind, &object));
             } else {
-                problems.extend(rules::update_problems(&resource.kind, &object, before));
-                if &*resource.kind == "Pod" && !context.direct {
-                    problems.extend(rules::pod_binding_problems(&object, before));
+                // From inside, pods are put on nodes by an update.
+                let mut bound = None;
+                if &*resource.kind == "Pod" && context.direct {
+                    let pod = bound.insert(before.clone());
+                    pod["spec"]["nodeName"] = object["spec"]["nodeName"].clone();
                 }
+                let before = bound.as_ref().unwrap_or(before);
+                problems.extend(rules::update_problems(&resource.kind, &object, before));
             }
         } else if let Some(schema) = &version.structural {
             if is_status {
@@ -449,24 +463,23 @@ impl State {
         let resource = target.resource.clone();
         metadata(&mut object).insert("resourceVersion".to_owned(), Value::from(old.version.to_string()));
         keep_times(&mut object, before);
-        let ends = object["metadata"].get("deletionTimestamp").is_some()
+        let ends = before["metadata"].get("deletionTimestamp").is_some()
+            && before["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
             && object["metadata"]
                 .get("finalizers")
                 .is_none_or(|list| list.as_array().is_none_or(Vec::is_empty))
-            && object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
             && (resource.kind.as_ref() != "Namespace"
-                || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty))
-            && before["metadata"].get("deletionTimestamp").is_some();
+                || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty));
         if ends {
-            if context.dry_run {
-                return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
+            // Nothing holds it any more, so that it goes as it is stored and is not written first. The
+            // answer is what the request made of it, under the version that this was made of.
+            if !context.dry_run {
+                self.erase(context, &resource, target.subresource, &target.key())
+                    .ok_or_else(|| target.missing())?;
             }
-            let gone = self
-                .erase(context, &resource, target.subresource, &target.key(), Some(object))
-                .ok_or_else(|| target.missing())?;
-            return Ok(Written { entry: gone.after.clone(), created: false, deleted: true });
+            return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
         }
-        if object == *before {
+        if is_stored_so(&object, old) {
             return Ok(Written { entry: old.clone(), created: false, deleted: false });
         }
         let entry = self.keep(context, &resource, target.subresource, target.key(), object);
@@ -506,6 +519,10 @@ impl State {
                 }
             })?,
             Patch::Merge(change) => {
+                if !change.is_object() && context.validation == FieldValidation::Ignore {
+                    let why = "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+                    return Err(bad_patch(change, why));
+                }
                 if !change.is_object() {
                     return Err(Status::bad_request(
                         "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
@@ -638,9 +655,10 @@ fn combine(target: &Target, object: &mut Value, before: &Value) {
         }
         if target.resource.custom {
             // Only managed fields of the metadata count.
-            if let Some(managed) = meta_new.get_mut("managedFields").map(Value::take) {
-                out["metadata"]["managedFields"] = managed;
-            }
+            match meta_new.get_mut("managedFields").map(Value::take) {
+                Some(managed) => metadata(&mut out).insert("managedFields".to_owned(), managed),
+                None => metadata(&mut out).remove("managedFields"),
+            };
         } else {
             for key in ["ownerReferences", "deletionTimestamp"] {
                 if &*target.resource.table == "pods" {
@@ -723,22 +741,17 @@ fn custom_spec_changed(version: &Version, new: &Value, old: &Value) -> bool {
         || before.keys().any(|key| !same(key) && !after.contains_key(key))
 }
 
-/// Whether two objects differ in anything but managed fields.
-fn rest_differs(a: &Value, b: &Value) -> bool {
-    let differs = |a: &Value, b: &Value, except: &str| match (a.as_object(), b.as_object()) {
-        (Some(a), Some(b)) => {
-            let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(except));
-            count(a) != count(b) || a.iter().any(|(key, value)| key != except && b.get(key) != Some(value))
-        }
-        _ => a != b,
-    };
-    differs(a, b, "metadata") || differs(&a["metadata"], &b["metadata"], "managedFields")
+/// Whether storing this would change nothing.
+fn is_stored_so(object: &Value, old: &Entry) -> bool {
+    let mut read = object.clone();
+    let empties = drop_empties(&mut read);
+    empties == old.empties && read == *old.value
 }
 
 /// Managed fields that differ in nothing but their times are left as they were.
 fn keep_times(object: &mut Value, before: &Value) {
     if object["metadata"]["managedFields"] == before["metadata"]["managedFields"]
-        || rest_differs(object, before)
+        || apply::rest_differs(object, before)
     {
         return;
     }

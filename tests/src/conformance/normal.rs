@@ -14,8 +14,8 @@ use super::side::Answer;
 const UID: &str = "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX";
 /// The shape of a server's time: `D` is a digit.
 const TIME: &str = "20DD-DD-DDTDD:DD:DDZ";
-/// The shape of a name that a server makes up: `*` is a letter or digit.
-const MADE: &str = "made-*****";
+/// The shape of a name that a server makes up: `D` is a digit, `*` a letter or digit.
+const MADE: &str = "made-D-*****";
 /// How the times begin that requests themselves bring.
 const GIVEN_TIME: &str = "2026-01-01";
 
@@ -229,10 +229,14 @@ mod tests {
                 json!({"metadata": metadata(version + 5), "message": format!("{name} at {time}")}),
             ]
         };
-        let real =
-            normal(bodies(900, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11", "made-aaaaa", "2026-11-21T10:00:00Z"));
+        let real = normal(bodies(
+            900,
+            "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d11",
+            "made-1-aaaaa",
+            "2026-11-21T10:00:00Z",
+        ));
         let other =
-            normal(bodies(7, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d22", "made-bbbbb", "2027-01-21T10:00:01Z"));
+            normal(bodies(7, "6c0fe1b4-7d52-4f0f-9a8e-2f7f2a4c9d22", "made-1-bbbbb", "2027-01-21T10:00:01Z"));
         assert_eq!(real, other);
         assert_eq!(real[1]["metadata"]["resourceVersion"], "<version 2>");
     }
@@ -249,8 +253,8 @@ mod tests {
         assert_ne!(two("3", "9"), two("3", "3"));
         assert_ne!(two("3", "9"), two("9", "3"));
         assert_ne!(
-            normal([json!("made-aaaaaa"), json!(0)]),
-            normal([json!("made-aaaaa"), json!(0)]),
+            normal([json!("made-1-aaaaaa"), json!(0)]),
+            normal([json!("made-1-aaaaa"), json!(0)]),
             "the length of a generated name"
         );
     }

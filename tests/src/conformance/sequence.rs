@@ -60,6 +60,8 @@ struct Builder {
     rng: SmallRng,
     namespace: String,
     steps: Vec<Step>,
+    /// How many names servers were asked to make up.
+    made: u32,
 }
 
 impl Sequence {
@@ -69,6 +71,7 @@ impl Sequence {
             rng: SmallRng::seed_from_u64(seed),
             namespace: format!("seq-{seed}"),
             steps: Vec::new(),
+            made: 0,
         };
         let count = if builder.chance(25) { 2 } else { 1 };
         let mut kinds: Vec<&'static Kind> = Vec::new();
@@ -223,9 +226,12 @@ impl Builder {
             _ if flaw == 0 && self.steps.is_empty() => {}
             0..14 => {
                 let metadata = &mut object["metadata"];
-                *metadata = json!({"generateName": "made-", "labels": metadata["labels"]});
+                // Each with its own beginning, or lists would be in the order of chance.
+                self.made += 1;
+                let begin = format!("made-{}-", self.made);
+                *metadata = json!({"generateName": begin, "labels": metadata["labels"]});
                 if metadata["labels"].is_null() {
-                    *metadata = json!({"generateName": "made-"});
+                    *metadata = json!({"generateName": begin});
                 }
             }
             14..17 => object["metadata"]["resourceVersion"] = json!("5"),
@@ -568,7 +574,11 @@ impl Builder {
                 Body::Seen { unseen: json!({}), change: json!({"spec": {"finalizers": null}}) },
             ));
             self.steps.push(step(Method::GET, &path, Body::Empty));
+            // A real server may not have heard yet that this one is gone; what never was is gone for sure.
             self.create(kind, "later", 0);
+            if let Some(step) = self.steps.last_mut() {
+                step.path = kind.collection("no-such-namespace");
+            }
         }
     }
 }

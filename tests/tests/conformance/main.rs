@@ -49,7 +49,10 @@ async fn the_simulator_answers_as_a_real_server() {
     }
     let seeds = match number("SLUICE_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SLUICE_SEEDS").unwrap_or(SEQUENCES),
+        None => {
+            let first = number("SLUICE_FIRST_SEED").unwrap_or_default();
+            first..first + number("SLUICE_SEEDS").unwrap_or(SEQUENCES)
+        }
     };
     let is_whole = seeds == (0..SEQUENCES);
     let count = seeds.end - seeds.start;

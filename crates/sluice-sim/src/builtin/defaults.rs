@@ -34,7 +34,6 @@ pub fn fill_in(kind: &str, object: &mut Value) {
                 }
             }
             if let Some(status) = self::object(object, "status") {
-                or(status, "phase", "Pending");
                 addresses(status);
             }
         }
@@ -262,6 +261,8 @@ fn service_spec(spec: &mut Map<String, Value>) {
     or(spec, "type", "ClusterIP");
     if spec["sessionAffinity"] == "ClientIP" {
         or(spec, "sessionAffinityConfig", json!({"clientIP": {"timeoutSeconds": 10800}}));
+    } else if spec["sessionAffinity"] == "None" {
+        spec.remove("sessionAffinityConfig");
     }
     let ty = spec["type"].as_str().unwrap_or_default().to_owned();
     for port in each(spec, "ports") {

@@ -31,12 +31,6 @@ pub fn quality(pod: &Value) -> &'static str {
     }
 }
 
-/// A pod is put on a node through its binding, never by an update.
-pub fn pod_binding_problems(new: &Value, old: &Value) -> Vec<Problem> {
-    let node = |pod: &Value| pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
-    if node(new) == node(old) { Vec::new() } else { vec![fixed_pod_spec()] }
-}
-
 fn fixed_pod_spec() -> Problem {
     Problem::forbidden(
         "spec",
@@ -121,13 +115,7 @@ pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
         ));
     }
     let negative = old["spec"]["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0);
-    for key in [
-        "activeDeadlineSeconds",
-        "tolerations",
-        "schedulingGates",
-        "nodeName",
-        "terminationGracePeriodSeconds",
-    ] {
+    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "terminationGracePeriodSeconds"] {
         if key == "terminationGracePeriodSeconds" && !negative {
             continue;
         }

@@ -3,11 +3,16 @@
 //! Decides validity where code depends on it, which parts a write cannot touch, and when a generation
 //! goes up. It is not a complete validation: fields that nobody here gets wrong are not looked at.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
-pub use super::pods::pod_binding_problems;
 use super::pods::{pod_spec_problems, pod_update_problems, quality, template_problems, tolerate_trouble};
 use crate::{meta::label_problems, selector::LabelSelector, status::Problem};
+
+/// What a Service says about the families of its addresses, unless it says otherwise.
+pub static FAMILIES: LazyLock<[(&str, Value); 2]> =
+    LazyLock::new(|| [("ipFamilies", json!(["IPv4"])), ("ipFamilyPolicy", json!("SingleStack"))]);
 
 pub fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
     object.pointer(path).unwrap_or(&Value::Null)
@@ -83,6 +88,12 @@ pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
                 let absent = new["spec"].get(key).is_none_or(|value| value == "" || value.is_null());
                 if absent && let Some(value) = old["spec"].get(key) {
                     new["spec"][key] = value.clone();
+                }
+            }
+            // One that was made through its status has none yet.
+            for (key, value) in FAMILIES.iter() {
+                if new["spec"].get(*key).is_none_or(Value::is_null) {
+                    new["spec"][*key] = value.clone();
                 }
             }
         }
@@ -537,6 +548,22 @@ fn service_problems(spec: &Value) -> Vec<Problem> {
         if let Some(number) = port["targetPort"].as_i64().filter(|number| !(1..=65535).contains(number)) {
             let detail = "must be between 1 and 65535, inclusive";
             out.push(Problem::invalid(&format!("{path}.targetPort"), &json!(number), detail));
+        }
+    }
+    let affinity = spec["sessionAffinity"].as_str().unwrap_or_default();
+    let has_config = !at(spec, "/sessionAffinityConfig").is_null();
+    let path = "spec.sessionAffinityConfig";
+    match affinity {
+        "ClientIP" if !has_config => {
+            out.push(Problem::required(path, "when session affinity type is ClientIP"));
+        }
+        "None" if has_config => {
+            out.push(Problem::forbidden(path, "must not be set when session affinity is None"));
+        }
+        "ClientIP" | "None" => {}
+        _ => {
+            let supported = ["ClientIP", "None"].map(str::to_owned);
+            out.push(Problem::unsupported("spec.sessionAffinity", &json!(affinity), &supported));
         }
     }
     if !matches!(spec["type"].as_str(), Some("ClusterIP" | "NodePort" | "LoadBalancer" | "ExternalName")) {

@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::fieldset::{Comparison, FieldSet, compare, of_value, without};
+use super::{
+    conform,
+    fieldset::{Comparison, FieldSet, compare, of_value, without},
+};
 use crate::{
     status::{Status, quoted},
     typed::{ListKind, Shape, Type},
@@ -198,6 +201,11 @@ pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>
         _ => kept,
     };
     if current.is_none() && !is_create {
+        return;
+    }
+    // What cannot be compared belongs to nobody. Only a custom object can get here unfit, through a door at
+    // which the rest of it is not looked at.
+    if !is_builtin(writer.api_version) && (new["kind"] != writer.kind || conform::fits(new, ty).is_err()) {
         return;
     }
     // The old managed fields count as removed here, which nobody owns and which is not recorded.
@@ -421,6 +429,8 @@ pub fn apply(
             .filter(|(_, _, both)| !both.is_empty())
             .collect();
         if !conflicts.is_empty() {
+            let mut conflicts = conflicts;
+            conflicts.sort_by_cached_key(|(key, ..)| identifier(key));
             return Err(conflict(&conflicts));
         }
     }
@@ -450,6 +460,18 @@ pub fn apply(
     Ok(new)
 }
 
+/// Whether two objects differ in anything but managed fields.
+pub fn rest_differs(a: &Value, b: &Value) -> bool {
+    let differs = |a: &Value, b: &Value, except: &str| match (a.as_object(), b.as_object()) {
+        (Some(a), Some(b)) => {
+            let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(except));
+            count(a) != count(b) || a.iter().any(|(key, value)| key != except && b.get(key) != Some(value))
+        }
+        _ => a != b,
+    };
+    differs(a, b, "metadata") || differs(&a["metadata"], &b["metadata"], "managedFields")
+}
+
 /// Removes what this manager applied last time, not this time, and nobody else owns.
 fn prune(merged: &Value, managers: &Managers, last: &FieldSet, ty: &Type) -> Value {
     let last = last.with_named_parents(ty);
@@ -463,6 +485,18 @@ fn prune(merged: &Value, managers: &Managers, last: &FieldSet, ty: &Type) -> Val
     let pruned = without(merged, ty, &merged_set.clone().difference(&pruned_set.union(&owned)));
     let pruned_set = of_value(&pruned, ty).with_named_parents(ty);
     without(merged, ty, &merged_set.difference(&pruned_set).intersection(&last))
+}
+
+/// A manager as a real API server names it, by which it also orders them.
+fn identifier(key: &ManagerKey) -> String {
+    let operation = if key.applied { "Apply" } else { "Update" };
+    let mut out = format!("{{\"manager\":{},\"operation\":\"{operation}\"", quoted(&key.manager));
+    for (name, value) in [("apiVersion", &key.api_version), ("subresource", &key.subresource)] {
+        if !value.is_empty() {
+            out += &format!(",\"{name}\":{}", quoted(value));
+        }
+    }
+    out + "}"
 }
 
 fn conflict(conflicts: &[(&ManagerKey, &Managed, FieldSet)]) -> Status {
@@ -523,8 +557,8 @@ fn merge(live: Option<&Value>, config: Option<&Value>, ty: &Type) -> Option<Valu
 
 fn merge_lists(before: &[Value], after: &[Value], item: &Type, list: &ListKind) -> Vec<Value> {
     use super::fieldset::item_step;
-    let left: Vec<String> = before.iter().map(|one| item_step(one, list)).collect();
-    let right: Vec<String> = after.iter().map(|one| item_step(one, list)).collect();
+    let left: Vec<String> = before.iter().map(|one| item_step(one, item, list)).collect();
+    let right: Vec<String> = after.iter().map(|one| item_step(one, item, list)).collect();
     let mut shared = right.iter().filter(|step| left.contains(step));
     let mut next_shared = shared.next();
     let mut merged: Vec<&String> = Vec::new();
@@ -604,13 +638,15 @@ mod tests {
             &ty,
             &writer("a"),
             false,
+            &empty,
         )
         .expect("applies");
         live["metadata"]["uid"] = json!("u");
-        let shared = apply(&live, &deployment(&json!({"minReadySeconds": 5})), &ty, &writer("b"), false)
-            .expect("same value is shared");
-        let less =
-            apply(&shared, &deployment(&json!({"replicas": 3})), &ty, &writer("a"), false).expect("applies");
+        let shared =
+            apply(&live, &deployment(&json!({"minReadySeconds": 5})), &ty, &writer("b"), false, &empty)
+                .expect("same value is shared");
+        let less = apply(&shared, &deployment(&json!({"replicas": 3})), &ty, &writer("a"), false, &empty)
+            .expect("applies");
         assert_eq!(less["spec"], json!({"replicas": 3, "minReadySeconds": 5}));
         assert_eq!(
             owners(&less),
@@ -629,12 +665,12 @@ mod tests {
         track_update(&empty, &mut live, &ty, &writer("u"));
         live["metadata"]["uid"] = json!("u");
         let config = deployment(&json!({"replicas": 4}));
-        let status = apply(&live, &config, &ty, &writer("a"), false).expect_err("conflict");
+        let status = apply(&live, &config, &ty, &writer("a"), false, &empty).expect_err("conflict");
         assert_eq!(
             status.message,
             "Apply failed with 1 conflict: conflict with \"u\" using apps/v1: .spec.replicas"
         );
-        let forced = apply(&live, &config, &ty, &writer("a"), true).expect("forced");
+        let forced = apply(&live, &config, &ty, &writer("a"), true, &empty).expect("forced");
         assert_eq!(forced["spec"]["replicas"], 4);
         assert_eq!(owners(&forced), [("a".to_owned(), vec![".spec.replicas".to_owned()])]);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fieldset::{FieldSet, item_step};
+use super::fieldset::{FieldSet, item_step, key_default};
 use crate::{
     status::quoted,
     typed::{ListKind, Scalar, Shape, Type},
@@ -10,10 +10,15 @@ use crate::{
 
 /// Checks that a configuration fits its type; the path and complaint of the first misfit.
 pub fn check(config: &Value, ty: &Type) -> Result<(), String> {
-    check_at(config, ty, &mut String::new())
+    check_at(config, ty, false, &mut String::new())
 }
 
-fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
+/// The same for a whole object, which may have items of the same key.
+pub fn fits(object: &Value, ty: &Type) -> Result<(), String> {
+    check_at(object, ty, true, &mut String::new())
+}
+
+fn check_at(value: &Value, ty: &Type, may_repeat: bool, path: &mut String) -> Result<(), String> {
     match (&ty.shape, value) {
         (Shape::Struct { fields, rest }, Value::Object(map)) => {
             for (key, entry) in map {
@@ -21,7 +26,7 @@ fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
                 path.push('.');
                 path.push_str(key);
                 match fields.get(key).map(|field| &field.ty).or(rest.as_ref()) {
-                    Some(ty) => check_at(entry, ty, path)?,
+                    Some(ty) => check_at(entry, ty, may_repeat, path)?,
                     None => return Err(format!("{path}: field not declared in schema")),
                 }
                 path.truncate(length);
@@ -33,7 +38,7 @@ fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
                 let length = path.len();
                 path.push('.');
                 path.push_str(key);
-                check_at(entry, item, path)?;
+                check_at(entry, item, may_repeat, path)?;
                 path.truncate(length);
             }
             Ok(())
@@ -45,7 +50,9 @@ fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
                     ListKind::Atomic => format!("[{i}]"),
                     ListKind::Set | ListKind::Map(_) => {
                         if let ListKind::Map(keys) = list
-                            && keys.iter().all(|key| key != "protocol" && one.get(key).is_none())
+                            && keys
+                                .iter()
+                                .all(|key| one.get(key).is_none() && key_default(item, key).is_none())
                         {
                             let missing: Vec<_> = keys.iter().map(|key| quoted(key)).collect();
                             return Err(format!(
@@ -54,10 +61,10 @@ fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
                             ));
                         }
                         let mut set = FieldSet::default();
-                        let step = item_step(one, list);
+                        let step = item_step(one, item, list);
                         set.insert(std::slice::from_ref(&step));
                         let shown = set.paths().concat();
-                        if seen.contains(&step) {
+                        if !may_repeat && seen.contains(&step) {
                             return Err(format!("{path}: duplicate entries for key {shown}"));
                         }
                         seen.push(step);
@@ -66,7 +73,7 @@ fn check_at(value: &Value, ty: &Type, path: &mut String) -> Result<(), String> {
                 };
                 let length = path.len();
                 path.push_str(&step);
-                check_at(one, item, path)?;
+                check_at(one, item, may_repeat, path)?;
                 path.truncate(length);
             }
             Ok(())

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::typed::{ListKind, Shape, Type};
+use crate::typed::{ListKind, Omit, Scalar, Shape, Type};
 
 /// A set of paths, as a tree: `member` says that the path itself is in the set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,27 +217,34 @@ fn shown(step: &str) -> String {
 }
 
 /// The step that leads to a list item.
-pub fn item_step(item: &Value, list: &ListKind) -> String {
+pub fn item_step(item: &Value, ty: &Type, list: &ListKind) -> String {
     match list {
         ListKind::Map(keys) => {
             let mut sorted: Vec<&String> = keys.iter().collect();
             sorted.sort();
             let mut map = Map::new();
             for key in sorted {
-                match item.get(key) {
-                    Some(value) => {
-                        map.insert(key.clone(), value.clone());
-                    }
-                    // The only key of built-in lists that has a default.
-                    None if key == "protocol" => {
-                        map.insert(key.clone(), Value::from("TCP"));
-                    }
-                    None => {}
+                if let Some(value) = item.get(key).cloned().or_else(|| key_default(ty, key)) {
+                    map.insert(key.clone(), value);
                 }
             }
             format!("k:{}", Value::Object(map))
         }
         ListKind::Set | ListKind::Atomic => format!("v:{item}"),
+    }
+}
+
+/// What a key is where an item leaves it out.
+pub fn key_default(item: &Type, key: &str) -> Option<Value> {
+    if key == "protocol" {
+        return Some(Value::from("TCP"));
+    }
+    let Shape::Struct { fields, .. } = &item.shape else { return None };
+    let field = fields.get(key).filter(|field| field.omit == Omit::Never)?;
+    match &field.ty.shape {
+        Shape::Scalar(Scalar::String) => Some(Value::from("")),
+        Shape::Scalar(Scalar::Integer | Scalar::Long) => Some(Value::from(0)),
+        _ => None,
     }
 }
 
@@ -269,7 +276,7 @@ fn collect(value: &Value, ty: &Type, out: &mut FieldSet) {
         Value::Array(items) => {
             if let Shape::List { item: item_type, list } = &ty.shape {
                 for item in items {
-                    let child = out.children.entry(item_step(item, list)).or_default();
+                    let child = out.children.entry(item_step(item, item_type, list)).or_default();
                     child.member = true;
                     collect(item, item_type, child);
                 }
@@ -360,7 +367,7 @@ fn compare_at(
         let index = |value: Option<&Value>| {
             let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
             for one in value.and_then(Value::as_array).into_iter().flatten() {
-                map.entry(item_step(one, list)).or_default().push(one.clone());
+                map.entry(item_step(one, item, list)).or_default().push(one.clone());
             }
             map
         };
@@ -426,7 +433,7 @@ pub fn without(value: &Value, ty: &Type, gone: &FieldSet) -> Value {
             let Shape::List { item: item_type, list } = &ty.shape else { return value.clone() };
             let mut out = Vec::new();
             for item in items {
-                match gone.child(&item_step(item, list)) {
+                match gone.child(&item_step(item, item_type, list)) {
                     Some(child) if child.member => {}
                     Some(child) if !child.is_empty() => out.push(without(item, item_type, child)),
                     _ => out.push(item.clone()),

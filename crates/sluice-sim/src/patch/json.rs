@@ -58,6 +58,13 @@ pub fn apply(target: Value, patch: &Value) -> Result<Value, JsonPatchError> {
                 add(&mut out, path, moved)?;
             }
             "test" => {
+                // A missing key counts as null, but there has to be something that misses it.
+                let holder = split(path).and_then(|(parent, _)| out.pointer(parent));
+                if !path.is_empty() && !holder.is_some_and(|holder| holder.is_object() || holder.is_array()) {
+                    return Err(failed(format!(
+                        "test operation does not apply: is missing path: {path}: missing value"
+                    )));
+                }
                 let found = out.pointer(path).unwrap_or(&Value::Null);
                 if !same(found, operation.get("value").unwrap_or(&Value::Null)) {
                     return Err(failed(format!("testing value {path} failed: test failed")));

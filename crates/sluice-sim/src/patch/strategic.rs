@@ -69,10 +69,6 @@ fn merge_map(
                 original.remove(key);
             }
             (Some(Value::Object(before)), Value::Object(change)) => {
-                if change.get("$patch").and_then(Value::as_str) == Some("delete") {
-                    original.remove(key);
-                    continue;
-                }
                 let entry = ty.entry(key).cloned().unwrap_or_else(Type::any);
                 let merged = merge_map(std::mem::take(before), change, &entry)?;
                 original.insert(key.clone(), Value::Object(merged));
@@ -84,32 +80,30 @@ fn merge_map(
                     original.insert(key.clone(), Value::Array(merged));
                 }
             }
-            _ => {
-                let entry = ty.entry(key).cloned().unwrap_or_else(Type::any);
-                original.insert(key.clone(), without_directives(value, &entry, merge_key(ty, key))?);
+            (Some(Value::Array(_)), Value::Array(_)) => {
+                original.insert(key.clone(), value.clone());
             }
+            _ => match without_directives(value) {
+                Some(value) => drop(original.insert(key.clone(), value)),
+                None => drop(original.remove(key)),
+            },
         }
     }
     Ok(original)
 }
 
-/// What a patch adds where there was nothing.
-fn without_directives(value: &Value, ty: &Type, merge_key: Option<String>) -> Result<Value, String> {
-    Ok(match value {
+/// What a patch adds where there was nothing of its type. A directive says what to do with what is there,
+/// so that a value with one adds nothing at all.
+fn without_directives(value: &Value) -> Option<Value> {
+    match value {
+        Value::Object(map) if map.contains_key("$patch") => None,
         Value::Object(map) => {
-            let mut out = merge_map(Map::new(), map, ty)?;
-            // This one is not taken out of what is new, and so is an unknown field of it.
-            if let Some(retain) = map.get("$retainKeys") {
-                out.insert("$retainKeys".to_owned(), retain.clone());
-            }
-            Value::Object(out)
+            let entries = map.iter().filter(|(_, entry)| !entry.is_null());
+            Some(entries.filter_map(|(key, entry)| Some((key.clone(), without_directives(entry)?))).collect())
         }
-        Value::Array(items) if merge_key.is_some() => {
-            let Shape::List { item, .. } = &ty.shape else { return Ok(value.clone()) };
-            Value::Array(merge_list(&[], items, item, &merge_key.unwrap_or_default())?)
-        }
-        other => other.clone(),
-    })
+        Value::Array(items) => Some(items.iter().filter_map(without_directives).collect()),
+        other => Some(other.clone()),
+    }
 }
 
 /// `None`: the list is replaced; empty: it is a set of plain values.
@@ -159,7 +153,8 @@ fn merge_list(
         match out.iter_mut().find(|one| identity(one, merge_key) == Some(&id)) {
             Some(_) if merge_key.is_empty() => {}
             Some(found) => *found = merge(found.take(), change, item)?,
-            None => out.push(without_directives(change, item, None)?),
+            // Directives in what is new are unknown fields of it.
+            None => out.push(change.clone()),
         }
     }
     Ok(in_order(out, &given, original, merge_key))

@@ -100,6 +100,8 @@ impl Structural {
             return scalar(Scalar::IntOrString);
         }
         match self.ty.as_str() {
+            // With a format it may be any scalar, and is looked at by the schema alone.
+            "string" if !matches!(self.format.as_str(), "" | "byte") => scalar(Scalar::IntOrString),
             "string" => scalar(Scalar::String),
             "integer" => scalar(Scalar::Integer),
             "number" => scalar(Scalar::Number),
