@@ -186,7 +186,7 @@ impl Reconciler {
                 let recheck = plan.recheck_at.map(|at| self.clock.instant_at(at));
                 Outcome::Done([recheck, look_at_pods].into_iter().flatten().min())
             }
-            Err(error) => self.trouble(&key, &world, error).await,
+            Err(error) => self.trouble(&key, &world, &plan, error).await,
         }
     }
 
@@ -288,7 +288,7 @@ impl Reconciler {
         });
     }
 
-    async fn trouble(&self, key: &ObjectKey, world: &World, error: ActError) -> Outcome {
+    async fn trouble(&self, key: &ObjectKey, world: &World, plan: &Plan, error: ActError) -> Outcome {
         use std::sync::atomic::Ordering::Relaxed;
         match &error {
             ActError::NotLeading => Outcome::Done(None),
@@ -313,7 +313,15 @@ impl Reconciler {
                 error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
             }
             ActError::Api { .. } => {
-                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "{error}");
+                if error.is_refusal() {
+                    // The status will not say it, so the events have to.
+                    if plan.wait.as_ref().is_some_and(|wait| wait.reason == WaitReason::Invalid) {
+                        self.emit(&world.rollout, plan);
+                    }
+                    self.say(&world.rollout, true, "WriteRefused", &error.to_string());
+                } else {
+                    tracing::warn!(namespace = %key.namespace, rollout = %key.name, "{error}");
+                }
                 error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
             }
         }
