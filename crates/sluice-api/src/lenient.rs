@@ -4,6 +4,7 @@
 //! bad field must not hide an object, and one bad object must not stop a watch. It does not decide
 //! what a reported field means; a bad field in a spec is as good as an invalid spec.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -18,6 +19,8 @@ use crate::rollout::Rollout;
 const MAX_PROBLEMS: usize = 64;
 /// Most attempts at one object. Fields that are null cost an attempt and are not reported.
 const MAX_ATTEMPTS: usize = 256;
+/// Longest text that is shown of a value.
+const MAX_SHOWN_CHARS: usize = 200;
 
 /// A field that was left out because its value does not fit.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,13 +35,20 @@ pub struct FieldProblem {
 
 impl fmt::Display for FieldProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.value.to_string();
         // A whole pod template in a message helps nobody.
-        if value.chars().nth(200).is_some() {
-            let start: String = value.chars().take(200).collect();
-            return write!(f, "{}: Invalid value: {start}…: {}", self.path, self.message);
-        }
-        write!(f, "{}: Invalid value: {value}: {}", self.path, self.message)
+        write!(f, "{}: Invalid value: {}: ", self.path, start_of(&self.value.to_string()))?;
+        // The message may quote the value once more; what was expected stands behind that.
+        let expected = self.message.rfind(", expected ").unwrap_or(self.message.len());
+        let (quoted, expected) = self.message.split_at(expected);
+        write!(f, "{}{}", start_of(quoted), start_of(expected))
+    }
+}
+
+/// Returns as much of a text as a person reads of it.
+fn start_of(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 
@@ -272,9 +282,12 @@ mod tests {
 
     #[test]
     fn long_values_are_cut_in_messages() {
-        let problem =
-            FieldProblem { path: "spec".into(), value: json!("é".repeat(5000)), message: "bad".into() };
-        assert!(problem.to_string().len() < 1000);
+        let long = "é".repeat(5000);
+        let (_, problems) = parse_rollout(json!({"spec": {"replicas": long}}));
+        let shown = problems[0].to_string();
+        assert!(shown.len() < 1000, "{shown}");
+        assert!(shown.starts_with("spec.replicas: Invalid value: \"ééé"), "{shown}");
+        assert!(shown.ends_with("…, expected i32"), "{shown}");
     }
 
     fn any_json() -> impl proptest::strategy::Strategy<Value = Value> {

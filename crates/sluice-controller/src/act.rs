@@ -135,6 +135,11 @@ impl ActError {
         }
     }
 
+    /// Whether the API server said no, so that asking again helps only once somebody has changed something.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, ActError::Api { source, .. } | ActError::Create { source, .. } if is_refusal(source))
+    }
+
     /// How long the API server asked us to wait.
     pub fn retry_after(&self) -> Option<std::time::Duration> {
         let (ActError::Api { source: kube::Error::Api(status), .. }
@@ -584,8 +589,13 @@ fn not_before(now: Timestamp) -> sluice_api::Time {
 
 /// Whether the API server said no, rather than being in trouble.
 fn is_refusal(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429)
+    let kube::Error::Api(status) = error else { return false };
+    // What is too large for the store comes as an error of the server.
+    (400..500).contains(&status.code) && status.code != 429 || status.message.contains(TOO_LARGE)
 }
+
+/// How etcd refuses an object.
+const TOO_LARGE: &str = "etcdserver: request is too large";
 
 fn patch_parameters() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }

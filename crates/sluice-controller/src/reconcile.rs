@@ -214,7 +214,7 @@ impl Reconciler {
                 let again = [again, self.sync_pods(&key, &plan).await].into_iter().flatten().min();
                 Outcome::Done([recheck, look_at_pods, again].into_iter().flatten().min())
             }
-            Err(error) => self.trouble(&key, &world, error).await,
+            Err(error) => self.trouble(&key, &world, &plan, error).await,
         }
     }
 
@@ -344,7 +344,7 @@ impl Reconciler {
         });
     }
 
-    async fn trouble(&self, key: &ObjectKey, world: &World, error: ActError) -> Outcome {
+    async fn trouble(&self, key: &ObjectKey, world: &World, plan: &Plan, error: ActError) -> Outcome {
         use std::sync::atomic::Ordering::Relaxed;
         match &error {
             ActError::NotLeading => Outcome::Done(None),
@@ -375,7 +375,15 @@ impl Reconciler {
                 Outcome::Done(Some(Instant::now()))
             }
             ActError::Api { .. } => {
-                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "{error}");
+                if error.is_refusal() {
+                    // The status will not say it, so the events have to.
+                    if plan.wait.as_ref().is_some_and(|wait| wait.reason == WaitReason::Invalid) {
+                        self.emit(&world.rollout, plan);
+                    }
+                    self.say(&world.rollout, true, "WriteRefused", &error.to_string());
+                } else {
+                    tracing::warn!(namespace = %key.namespace, rollout = %key.name, "{error}");
+                }
                 error.retry_after().map_or(Outcome::Failed, Outcome::FailedFor)
             }
         }

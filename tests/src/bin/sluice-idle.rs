@@ -2,7 +2,8 @@
 //!
 //! Starts a real API server (nothing else writes), fills it with healthy Rollouts of three ReplicaSets
 //! each, runs a controller given as a command line, and prints its memory and what it asked for in an
-//! idle time. The command gets the kubeconfig by the variable `KUBECONFIG`.
+//! idle time. The command gets the kubeconfig by the variable `KUBECONFIG`, and the namespace of its lease
+//! by `POD_NAMESPACE`.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -54,16 +55,24 @@ async fn main() -> anyhow::Result<()> {
     }
 
     let kubeconfig = plane.kubeconfig_for("sluice", Some("system:masters"))?;
+    let log_path = plane.logs_dir().join("controller.log");
+    let log = std::fs::File::create(&log_path)?;
     let mut child = tokio::process::Command::new(&args.command[0])
         .args(&args.command[1..])
         .env("KUBECONFIG", &kubeconfig)
-        .stderr(Stdio::null())
-        .stdout(Stdio::null())
+        .env("POD_NAMESPACE", NAMESPACE)
+        .env("NO_PROXY", "*")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
         .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("cannot start {}", args.command[0]))?;
     let pid = child.id().context("the controller has ended")?;
-    settle(&client, args.rollouts).await?;
+    if let Err(problem) = settle(&client, args.rollouts).await {
+        eprint!("{}", std::fs::read_to_string(&log_path)?);
+        return Err(problem);
+    }
     eprintln!("all healthy; {} MiB, peak {} MiB", mib(pid, "VmRSS")?, mib(pid, "VmHWM")?);
     tokio::time::sleep(Duration::from_secs(20)).await;
     let mark = plane.audit_mark()?;

@@ -2,7 +2,9 @@
 //! the place of kubelets. What only an API server can tell is looked at here; the rest is simulated.
 
 mod definitions;
+mod failover;
 mod fixtures;
 mod harness;
 mod idle;
+mod malformed;
 mod people;
