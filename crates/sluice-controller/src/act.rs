@@ -35,6 +35,8 @@ pub enum Kind {
     ReplicaSet,
     /// A Service.
     Service,
+    /// A pod.
+    Pod,
     /// An object that routes stand in.
     Route(ObjectKind),
 }
@@ -46,6 +48,7 @@ impl Kind {
             Kind::Rollout => "Rollout",
             Kind::ReplicaSet => "ReplicaSet",
             Kind::Service => "Service",
+            Kind::Pod => "Pod",
             Kind::Route(kind) => kind.kind,
         }
     }
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Rollout => format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/rollouts"),
             Kind::ReplicaSet => format!("/apis/apps/v1/namespaces/{namespace}/replicasets"),
             Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
+            Kind::Pod => format!("/api/v1/namespaces/{namespace}/pods"),
             Kind::Route(kind) => routes::path(kind, None, namespace),
         }
     }
@@ -293,7 +297,29 @@ impl Actor<'_> {
                 });
                 self.patch(Kind::Service, name, body, traces).await.map(|_| ())
             }
+            Action::Evict { pod } => self.evict(pod).await,
             Action::Route(wanted) => self.route(wanted, traces).await,
+        }
+    }
+
+    /// Evicts a pod. A disruption budget that refuses is asked again in a later look.
+    async fn evict(&self, pod: &str) -> Result<(), ActError> {
+        let namespace = &self.rollout().namespace;
+        let body = json!({
+            "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": pod, "namespace": namespace},
+        });
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let request = Builder::new(path).create_subresource("eviction", pod, &PostParams::default(), body);
+        match self.send::<Value>("evict", Kind::Pod, pod, request).await {
+            Err(ActError::Api { source: kube::Error::Api(status), .. })
+                if matches!(status.code, 404 | 429) =>
+            {
+                tracing::debug!(pod, "not evicted now: {}", status.message);
+                Ok(())
+            }
+            other => other.map(|_| ()),
         }
     }
 

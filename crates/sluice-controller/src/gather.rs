@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sluice_api::validation::validate_rollout;
 use sluice_engine::spec::{self, OwnedSet, Owner};
-use sluice_engine::world::{Rollout, Service, Settings, Traffic, World};
+use sluice_engine::world::{Pod, Rollout, Service, Settings, Traffic, World};
 
 use crate::cache::{Body, Cache, ObjectKey};
 use crate::routes;
@@ -73,6 +73,7 @@ pub fn world(
     sets: &Cache<OwnedSet>,
     services: &Cache<Service>,
     traffic: Traffic,
+    pods: Option<Vec<Pod>>,
     troubles: BTreeMap<String, String>,
     settings: Settings,
 ) -> Result<World, String> {
@@ -101,5 +102,5 @@ pub fn world(
         Some((name.clone(), Service::clone(&service)))
     });
     let services = found.collect();
-    Ok(World { rollout, replica_sets, orphans, services, traffic, troubles, settings })
+    Ok(World { rollout, replica_sets, orphans, services, traffic, pods, troubles, settings })
 }

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::core::ApiResource;
+use serde_json::Value;
 use sluice_engine::troubles::{self, Pod};
+use sluice_engine::world::{Pod as PodInfo, Spec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -39,6 +42,40 @@ impl Drop for Watched {
             task.abort();
         }
     }
+}
+
+/// Asks for the pods that a Rollout's selector matches and that a ReplicaSet owns.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn list(client: &Client, namespace: &str, spec: &Spec) -> Result<Vec<PodInfo>, kube::Error> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
+    let parameters = kube::api::ListParams::default().labels(&spec.selector_text);
+    let request = kube::core::Request::new(path).list(&parameters).map_err(kube::Error::BuildRequest)?;
+    let list: Value = client.request(request).await?;
+    let items = list["items"].as_array().into_iter().flatten();
+    Ok(items.filter_map(|pod| read_pod(pod, spec.min_ready_seconds)).collect())
+}
+
+fn read_pod(pod: &Value, min_ready_seconds: i64) -> Option<PodInfo> {
+    let metadata = &pod["metadata"];
+    let owners = metadata["ownerReferences"].as_array()?;
+    let owner = owners.iter().find(|owner| owner["kind"] == "ReplicaSet" && owner["controller"] == true)?;
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.into_iter().find(|c| c["type"] == "Ready" && c["status"] == "True");
+    let since = ready.map(|condition| {
+        condition["lastTransitionTime"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+    });
+    let is_over = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    (!is_over).then(|| PodInfo {
+        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
+        set: owner["uid"].as_str().unwrap_or_default().to_owned(),
+        created_at: metadata["creationTimestamp"].as_str().and_then(|t| t.parse().ok()).unwrap_or_default(),
+        available_at: since.map(|since: Timestamp| {
+            since.checked_add(SignedDuration::from_secs(min_ready_seconds)).unwrap_or(Timestamp::MAX)
+        }),
+        is_terminating: !metadata["deletionTimestamp"].is_null(),
+    })
 }
 
 impl PodWatches {

@@ -11,6 +11,7 @@ use kube::Client;
 use serde_json::{Value, json};
 use sluice_engine::moves::WaitReason;
 use sluice_engine::plan::{Action, Plan};
+use sluice_engine::restart;
 use sluice_engine::spec::OwnedSet;
 use sluice_engine::world::{ReplicaSet, Rollout, Service, Settings, World};
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ use crate::gather;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
 use crate::pod_sync;
-use crate::pods::PodWatches;
+use crate::pods::{self, PodWatches};
 use crate::queue::Outcome;
 use crate::routes::{self, RouteMemory, RouteObjects};
 
@@ -133,7 +134,8 @@ impl Reconciler {
         let traffic = self.routes(&rollout).ok()?.map(|look| look.traffic).unwrap_or_default();
         let troubles = self.pods.troubles(key);
         let world =
-            gather::world(rollout, &self.sets, &self.services, traffic, troubles, self.settings).ok()?;
+            gather::world(rollout, &self.sets, &self.services, traffic, None, troubles, self.settings)
+                .ok()?;
         let plan = sluice_engine::decide(&world, self.clock.now());
         Some(json!({
             "world": format!("{world:#?}"),
@@ -175,8 +177,10 @@ impl Reconciler {
         };
         let traffic = routes.as_ref().map(|look| look.traffic.clone()).unwrap_or_default();
         let troubles = self.pods.troubles(&key);
-        let sets = &self.sets;
-        let world = match gather::world(rollout, sets, &self.services, traffic, troubles, self.settings) {
+        let restarting = matches!(restart::due(&rollout, self.clock.now()), restart::Due::Now(_));
+        let pods = if restarting { self.list_pods(&rollout).await } else { None };
+        let (sets, services) = (&self.sets, &self.services);
+        let world = match gather::world(rollout, sets, services, traffic, pods, troubles, self.settings) {
             Ok(world) => world,
             Err(problem) => {
                 tracing::error!(namespace = %key.namespace, rollout = %key.name, "{problem}");
@@ -215,6 +219,18 @@ impl Reconciler {
                 Outcome::Done([recheck, look_at_pods, again].into_iter().flatten().min())
             }
             Err(error) => self.trouble(&key, &world, &plan, error).await,
+        }
+    }
+
+    /// The pods of a Rollout, asked for live: a restart must not count one twice that is on its way out.
+    async fn list_pods(&self, rollout: &Rollout) -> Option<Vec<sluice_engine::world::Pod>> {
+        let spec = rollout.spec.as_ref().ok()?;
+        match pods::list(&self.client, &rollout.namespace, spec).await {
+            Ok(pods) => Some(pods),
+            Err(error) => {
+                tracing::warn!(namespace = %rollout.namespace, rollout = %rollout.name, "cannot list pods: {error}");
+                None
+            }
         }
     }
 
@@ -261,6 +277,7 @@ impl Reconciler {
                         Kind::Rollout => self.rollouts.relist(),
                         Kind::ReplicaSet => self.sets.relist(),
                         Kind::Service => self.services.relist(),
+                        Kind::Pod => {}
                         Kind::Route(kind) => self.route_objects.relist(kind),
                     }
                     match live {
@@ -281,6 +298,7 @@ impl Reconciler {
             Kind::Rollout => self.rollouts.version(key),
             Kind::ReplicaSet => self.sets.version(key),
             Kind::Service => self.services.version(key),
+            Kind::Pod => None,
             Kind::Route(kind) => self.route_objects.version(*kind, key),
         }
     }
@@ -288,7 +306,7 @@ impl Reconciler {
     async fn live_version(&self, (kind, key): &Target) -> Result<Option<String>, kube::Error> {
         let path = match kind {
             Kind::Route(route) => self.route_objects.path(*route, &key.namespace, &key.name),
-            Kind::Rollout | Kind::ReplicaSet | Kind::Service => kind.path(&key.namespace),
+            Kind::Rollout | Kind::ReplicaSet | Kind::Service | Kind::Pod => kind.path(&key.namespace),
         };
         let request = kube::core::Request::new(path)
             .get(&key.name, &kube::api::GetParams::default())

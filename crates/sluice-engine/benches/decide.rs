@@ -63,6 +63,7 @@ fn world(revisions: i64) -> World {
         orphans: Vec::new(),
         services: BTreeMap::new(),
         traffic: Traffic::default(),
+        pods: None,
         troubles: BTreeMap::new(),
         settings: Settings::default(),
     }

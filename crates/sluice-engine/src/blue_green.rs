@@ -57,12 +57,15 @@ impl Machine<'_> {
         }
         let moves = self.advance();
         let is_carried_out = self.pass.cause.is_none() && self.carry_out(&moves);
+        let mut restarts = None;
         if self.pass.cause.is_none() {
+            let corridor = self.strategy.corridor(self.pass.replicas);
+            restarts = self.pass.restart(corridor, &moves);
             self.pass.history();
         }
         self.pass.recheck(moves.recheck_at);
         let findings = Findings {
-            wait: self.pass.wait(&moves),
+            wait: self.pass.wait(&moves).or(restarts),
             is_routed: true,
             is_at_endless_pause: !self.strategy.auto_promotion,
             active: Some(self.active(&moves, is_carried_out)),
@@ -193,6 +196,7 @@ impl Machine<'_> {
             new: pass.new,
             active: destination(&self.strategy.active_service),
             preview: self.strategy.preview_service.as_ref().and_then(destination),
+            extra: pass.restart_extra(self.strategy.corridor(pass.replicas)),
             is_asleep: pass.is_asleep(),
         };
         let intent = BlueGreenIntent {

@@ -53,13 +53,16 @@ impl<'a> Machine<'a> {
         let moves = self.hold_back_routing(moves);
         // An abort of our own is on record, with its cause, before it is carried out: after a crash in
         // between nobody could tell any more what was missing.
+        let mut restarts = None;
         if self.pass.cause.is_none() {
             self.carry_out(&moves);
+            let corridor = self.canary.corridor(self.pass.replicas);
+            restarts = self.pass.restart(corridor, &moves);
             self.pass.history();
         }
         self.pass.recheck(moves.recheck_at);
         let findings = Findings {
-            wait: self.pass.wait(&moves),
+            wait: self.pass.wait(&moves).or(restarts),
             is_routed: self.canary.routing.is_some(),
             is_at_endless_pause: matches!(self.step(), Some(Step::Pause(None))),
             active: None,
@@ -285,6 +288,7 @@ impl<'a> Machine<'a> {
             weight: if is_routed { traffic.weight } else { LiveWeight::default() },
             managed: if is_routed { traffic.managed } else { ManagedRoutes::default() },
             needs_live_primary: is_routed && traffic.needs_live_primary,
+            extra: pass.restart_extra(self.canary.corridor(pass.replicas)),
             is_asleep: pass.is_asleep(),
             grace_is_over: pass.grace_is_over(),
         }

@@ -5,7 +5,7 @@
 //!
 //! In reading order: `world` (what is looked at), `plan` (what is asked for), `decide` (the top),
 //! `pass` (what every strategy does alike), `canary` and `blue_green` (the machines: where we want to be), `moves` (the planner: which writes are safe now),
-//! `replicas` (arithmetic), `identity` (which ReplicaSet is which revision), `template` (when two
+//! `replicas` (arithmetic), `restart` (which pod may go), `identity` (which ReplicaSet is which revision), `template` (when two
 //! templates mean the same), `status`, `conditions`, `deadline`, `parts` (what pods carry
 //! because of the part that their version plays), `references`, `destinations`, `traffic` (what is known of routes),
 //! `spec`.
@@ -27,6 +27,7 @@ pub mod pause;
 pub mod plan;
 pub mod references;
 pub mod replicas;
+pub mod restart;
 pub mod spec;
 pub mod status;
 pub mod template;

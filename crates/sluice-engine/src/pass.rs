@@ -17,6 +17,8 @@ use crate::deadline;
 use crate::moves::{self, Direction, Moves, Set, Wait, WaitReason};
 use crate::pause::{PauseDecision, PauseStep, decide_pause};
 use crate::plan::{Action, Event, Plan, Write};
+use crate::replicas::Corridor;
+use crate::restart::{self, Due};
 use crate::status::{self, Facts};
 use crate::world::{InvalidSpec, ReplicaSet, Rollout, Spec, World};
 use crate::{destinations, identity, parts};
@@ -665,6 +667,51 @@ impl<'a> Pass<'a> {
         conditions::set_high_water(&mut self.status, None, self.now);
     }
 
+    /// Pods that stable is to have beyond `replicas`, because its pods are restarted and none may be missing.
+    pub fn restart_extra(&self, corridor: Corridor) -> i64 {
+        match restart::due(self.rollout, self.now) {
+            Due::Now(before) if self.direction() == Direction::Rest => {
+                restart::extra(corridor, self.world.pods.as_deref(), before)
+            }
+            Due::Now(_) | Due::At(_) | Due::Never => 0,
+        }
+    }
+
+    /// Restarts pods that may go now. Returns what is awaited.
+    pub fn restart(&mut self, corridor: Corridor, moves: &Moves) -> Option<Wait> {
+        let before = match restart::due(self.rollout, self.now) {
+            Due::Never => return None,
+            Due::At(at) => {
+                self.recheck(Some(at));
+                return None;
+            }
+            Due::Now(before) => before,
+        };
+        let pods = self.world.pods.as_deref()?;
+        let is_shrinking = moves
+            .writes
+            .iter()
+            .any(|write| matches!(write.kind(), moves::MoveKind::Scale { from, to, .. } if to < from));
+        let uid = |version: usize| self.set(version).map(|set| set.uid.as_str());
+        let (stable, new) = (self.stable.and_then(uid), uid(self.new));
+        let rank = |set: &str| match Some(set) {
+            set if set == stable => 0,
+            set if set == new => 1,
+            _ => 2,
+        };
+        let restart = restart::decide(corridor, pods, before, rank, is_shrinking, self.now);
+        if restart.is_done {
+            self.status.restarted_at = Some(Time::new(before));
+            let message = format!("All pods that were created before {before:.0} are restarted");
+            self.plan.events.push(Event::normal("RolloutRestarted", message));
+        }
+        for action in restart.evictions {
+            self.write(action, "it was created before restartAt");
+        }
+        self.recheck(restart.recheck_at);
+        restart.wait
+    }
+
     /// Deletes old ReplicaSets beyond the history limit.
     pub fn history(&mut self) {
         let limit = self.spec.revision_history_limit;
@@ -733,6 +780,8 @@ impl<'a> Pass<'a> {
             },
             is_at_endless_pause: findings.is_at_endless_pause,
             active: findings.active,
+            is_restarting: matches!(restart::due(self.rollout, self.now), Due::Now(_))
+                && self.status.restarted_at == self.rollout.status.restarted_at,
             wait: findings.wait.as_ref(),
             problem: self.problem,
         };

@@ -120,6 +120,11 @@ pub enum Action {
         /// The pod template hash.
         hash: Option<String>,
     },
+    /// Evict a pod; what refuses that for now is asked again later.
+    Evict {
+        /// Its name.
+        pod: String,
+    },
     /// Let every router's objects ask for these routes. Where they do already, that is noted and nothing
     /// is sent.
     Route(Routes),

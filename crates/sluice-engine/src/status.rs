@@ -38,6 +38,8 @@ pub(crate) struct Facts<'a> {
     pub is_at_endless_pause: bool,
     /// What blue-green reports of its Services.
     pub active: Option<Active>,
+    /// Pods are being restarted.
+    pub is_restarting: bool,
     pub wait: Option<&'a Wait>,
     pub problem: Option<&'a InvalidSpec>,
 }
@@ -270,7 +272,9 @@ fn phase(status: &mut RolloutStatus, facts: &Facts) {
     } else if let Some(pause) = status.pause_conditions.first() {
         (RolloutPhase::Paused, pause.reason.to_string())
     } else {
-        let message = if i64::from(status.updated_replicas) < replicas {
+        let message = if facts.is_restarting {
+            "rollout is restarting"
+        } else if i64::from(status.updated_replicas) < replicas {
             "more replicas need to be updated"
         } else if status.available_replicas < status.updated_replicas {
             "updated replicas are still becoming available"

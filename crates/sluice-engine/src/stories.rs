@@ -17,8 +17,8 @@ use crate::plan::{Action, Plan};
 use crate::template::{self, Injected};
 use crate::traffic::{ManagedRoute, Record, Routes, Sight, Subsets, Times, Verdict};
 use crate::world::{
-    BlueGreen, Canary, CanaryScale, ReplicaSet, Rollout, Routing, Service, Settings, Spec, Step, Strategy,
-    Template, Traffic, Verify, World,
+    BlueGreen, Canary, CanaryScale, Pod, ReplicaSet, Rollout, Routing, Service, Settings, Spec, Step,
+    Strategy, Template, Traffic, Verify, World,
 };
 
 /// A cluster of one Rollout.
@@ -130,6 +130,7 @@ impl Story {
                 services: BTreeMap::new(),
                 traffic: Traffic::default(),
                 troubles: BTreeMap::new(),
+                pods: None,
                 settings: Settings::default(),
             },
             now: Timestamp::from_second(1_800_000_000).expect("in range"),
@@ -386,6 +387,7 @@ impl Story {
             }
             Action::Scale { name, replicas, .. } => format!("scale {name} {replicas}"),
             Action::Route(_) => return self.carry_out_route(action),
+            Action::Evict { pod } => format!("evict {pod}"),
             other => format!("{other:?}"),
         });
         match action {
@@ -423,6 +425,7 @@ impl Story {
                 service.managed_by = Some("web".into());
                 service.selected_since = Some(now);
             }
+            Action::Evict { pod } => self.evict(pod),
             Action::Route(_) => {}
         }
     }
@@ -432,6 +435,22 @@ impl Story {
         for set in &mut self.world.replica_sets {
             Arc::make_mut(set).annotations.remove(crate::parts::PENDING);
         }
+    }
+
+    fn evict(&mut self, name: &str) {
+        let now = self.now;
+        let pods = self.world.pods.as_mut().expect("pods are looked at");
+        let pod = pods.iter_mut().find(|pod| pod.name == name).expect("a pod that exists");
+        // Another one comes in its place, and is available a little later.
+        let later = now + SignedDuration::from_secs(3);
+        let set = pod.set.clone();
+        *pod = Pod {
+            name: format!("{name}+"),
+            set,
+            created_at: now,
+            available_at: Some(later),
+            is_terminating: false,
+        };
     }
 
     fn carry_out_route(&mut self, action: &Action) {
@@ -1229,4 +1248,57 @@ fn a_new_version_keeps_away_from_the_stable_one() {
     story.settle();
     assert_eq!(story.set_of(2).apart_from.as_ref(), Some(&story.set_of(1).hash));
     assert!(story.look().is_empty());
+}
+
+#[test]
+fn a_restart_replaces_old_pods_and_no_pod_is_missing_meanwhile() {
+    let mut story = deployed();
+    let set = story.set_of(1).uid.clone();
+    let pod = |number: i64, created_at: Timestamp| Pod {
+        name: format!("p{number}"),
+        set: set.clone(),
+        created_at,
+        available_at: Some(created_at),
+        is_terminating: false,
+    };
+    let begun = story.now;
+    story.world.pods =
+        Some((0..5).map(|number| pod(number, begun - SignedDuration::from_secs(60))).collect());
+    story.spec().restart_at = Some(begun);
+    story.after(1);
+    story.look();
+    assert_eq!(story.sizes(), "1:6/5", "none may be missing, so an extra pod comes first");
+    assert!(
+        story.phase().starts_with("Progressing rollout is restarting: pods: 5 created before"),
+        "{}",
+        story.phase()
+    );
+    assert!(!story.log.iter().any(|line| line.starts_with("evict")));
+    story.pods();
+    let now = story.now;
+    story.world.pods.as_mut().expect("pods").push(pod(5, now));
+    for _ in 0..10 {
+        story.look();
+        let available =
+            story.world.pods.as_ref().expect("pods").iter().filter(|pod| pod.is_available(story.now)).count();
+        assert!(available >= 5, "{available}");
+        story.after(4);
+    }
+    let evicted: Vec<&str> = story.log.iter().filter_map(|line| line.strip_prefix("evict ")).collect();
+    assert_eq!(evicted, ["p0", "p1", "p2", "p3", "p4"]);
+    assert_eq!(story.world.rollout.status.restarted_at.map(|time| time.timestamp()), Some(begun));
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5", "Healthy"));
+}
+
+#[test]
+fn a_restart_that_lies_ahead_waits_for_its_time() {
+    let mut story = deployed();
+    let at = story.now + SignedDuration::from_secs(60);
+    story.spec().restart_at = Some(at);
+    let plan = story.settle();
+    assert_eq!(
+        (story.phase().as_str(), plan.recheck_at),
+        ("Healthy", Some(at + SignedDuration::from_nanos(1)))
+    );
 }

@@ -31,6 +31,8 @@ pub struct World {
     pub services: BTreeMap<String, Service>,
     /// What traffic does now, for a Rollout whose share a router carries.
     pub traffic: Traffic,
+    /// The Rollout's pods, looked at only while a restart is due.
+    pub pods: Option<Vec<Pod>>,
     /// Why pods are not available, by name of their ReplicaSet.
     pub troubles: BTreeMap<String, String>,
     /// What an administrator set.
@@ -402,6 +404,28 @@ impl ReplicaSet {
     /// The revision that it stands for; 0 when it says none.
     pub fn revision(&self) -> i64 {
         self.annotation(sluice_api::keys::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// A pod of one of the versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// `metadata.name`.
+    pub name: String,
+    /// The uid of its ReplicaSet.
+    pub set: String,
+    /// `metadata.creationTimestamp`.
+    pub created_at: Timestamp,
+    /// Since when, or from when on, it counts as available; `None`: it is not ready.
+    pub available_at: Option<Timestamp>,
+    /// Being deleted.
+    pub is_terminating: bool,
+}
+
+impl Pod {
+    /// Whether it can be counted on.
+    pub fn is_available(&self, now: Timestamp) -> bool {
+        !self.is_terminating && self.available_at.is_some_and(|at| at <= now)
     }
 }
 

@@ -32,6 +32,8 @@ pub struct BlueGreenState {
     pub active: Option<Destination>,
     /// The preview Service, if the spec names one and it exists.
     pub preview: Option<Destination>,
+    /// Pods that stable is to have beyond `replicas` while its pods are restarted.
+    pub extra: i64,
     /// `replicas` was 0 and no stable pod has been available since.
     pub is_asleep: bool,
 }
@@ -211,7 +213,7 @@ impl<'a> Pass<'a> {
     fn wanted(&self, version: Version) -> i64 {
         let is_new = version == self.state.new && self.is_going;
         match () {
-            () if Some(version) == self.state.stable => self.replicas,
+            () if Some(version) == self.state.stable => self.replicas + self.state.extra,
             () if self.is_selected(version) => self.replicas,
             () if is_new && self.is_asleep && self.state.stable.is_some() => 0,
             () if is_new && (self.intent.may_switch || self.state.stable.is_none()) => self.replicas,

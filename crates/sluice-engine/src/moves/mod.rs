@@ -57,6 +57,8 @@ pub struct State {
     pub managed: ManagedRoutes,
     /// The data plane fails when the stable destination has no pods, even with no weight left for it.
     pub needs_live_primary: bool,
+    /// Pods that stable is to have beyond `replicas` while its pods are restarted.
+    pub extra: i64,
     /// `replicas` was 0 and no stable pod has been available since.
     pub is_asleep: bool,
     /// The grace time of a stuck way down is over, so that `maxUnavailable` may be spent.

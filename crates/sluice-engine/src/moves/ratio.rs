@@ -139,7 +139,7 @@ impl<'a> Pass<'a> {
         let (to_new, to_stable) = match () {
             () if replicas == 0 => (0, 0),
             // The whole way for stable; the canary goes as stable's pods come.
-            () if !self.is_going => (toward(0).0, replicas),
+            () if !self.is_going => (toward(0).0, replicas + self.state.extra),
             () if self.intent.is_halted && !self.is_asleep => {
                 at_live_share(self.corridor, new.size, stable.size)
             }

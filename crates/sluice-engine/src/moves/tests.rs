@@ -97,6 +97,7 @@ fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) 
         weight: LiveWeight::default(),
         managed: ManagedRoutes::default(),
         needs_live_primary: false,
+        extra: 0,
         is_asleep: replicas == 0 || options.contains("asleep"),
         grace_is_over: options.contains("grace over"),
     };

@@ -59,11 +59,13 @@ pub enum WaitReason {
     Invalid,
     /// An abort stands: retry or another template.
     Aborted,
+    /// Pods are being restarted: kubelet, disruption budgets.
+    Restart,
 }
 
 impl WaitReason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [WaitReason; 14] = [
+    pub const ALL: [WaitReason; 15] = [
         WaitReason::Pods,
         WaitReason::Termination,
         WaitReason::Weight,
@@ -78,6 +80,7 @@ impl WaitReason {
         WaitReason::Unsupported,
         WaitReason::Invalid,
         WaitReason::Aborted,
+        WaitReason::Restart,
     ];
 
     /// The name used in conditions and as a metric label.
@@ -97,6 +100,7 @@ impl WaitReason {
             WaitReason::Unsupported => "Unsupported",
             WaitReason::Invalid => "Invalid",
             WaitReason::Aborted => "Aborted",
+            WaitReason::Restart => "Restart",
         }
     }
 }

@@ -20,6 +20,7 @@ fn answer(options: &str, who: &str, pods: &str, services: &str) -> String {
         new,
         active: find('A'),
         preview: find('P'),
+        extra: 0,
         is_asleep: replicas == 0 || options.contains("asleep"),
     };
     let intent = BlueGreenIntent {
@@ -47,7 +48,9 @@ fn print(state: &BlueGreenState, intent: &BlueGreenIntent) -> String {
             MoveKind::SelectCanary(version) => format!("preview:={}", name(version)),
             MoveKind::SetDeadline(version, _) => format!("dl {}", name(version)),
             MoveKind::ClearDeadline(version) => format!("clear {}", name(version)),
-            other @ (MoveKind::Weight(_) | MoveKind::WidenStable) => format!("{other:?}"),
+            other @ (MoveKind::Weight(_) | MoveKind::Managed(_) | MoveKind::WidenStable) => {
+                format!("{other:?}")
+            }
         })
         .collect();
     if moves.is_awake {
@@ -191,6 +194,7 @@ fn a_lost_or_unknown_time_is_no_reason_to_panic() {
         new: 1,
         active: Some(destination("A2")),
         preview: None,
+        extra: 0,
         is_asleep: false,
     };
     let intent = BlueGreenIntent {

@@ -64,6 +64,7 @@ impl Config {
             weight: LiveWeight::between(cluster.weight.into(), cluster.low.into(), cluster.high.into()),
             managed: ManagedRoutes::default(),
             needs_live_primary: false,
+            extra: 0,
             is_asleep: cluster.is_asleep,
             grace_is_over,
         }

@@ -30,7 +30,7 @@ impl Pass<'_> {
         handover_size: i64,
         after: &Routes,
     ) -> impl Fn(Version) -> i64 + use<> {
-        let mut stable = self.replicas;
+        let mut stable = self.replicas + self.state.extra;
         let mut new = 0;
         let least = |share: i64| if share > 0 { self.intent.min_pods.min(self.replicas) } else { 0 };
         if self.is_going {

@@ -62,6 +62,7 @@ impl Config {
             new: fleet.current.into(),
             active: fleet.has_active.then_some(active),
             preview: Some(preview),
+            extra: 0,
             is_asleep: fleet.is_asleep,
         }
     }
@@ -99,6 +100,7 @@ impl Config {
                 MoveKind::SelectStable(version) => Write::SelectStable(version as u8),
                 MoveKind::SelectCanary(version) => Write::SelectCanary(version as u8),
                 MoveKind::WidenStable => Write::SelectStable(WIDE),
+                MoveKind::Managed(_) => unreachable!("blue-green has no managed routes"),
                 MoveKind::SetDeadline(version, _) => Write::SetDeadline(version),
                 MoveKind::ClearDeadline(version) => Write::ClearDeadline(version),
             }));
