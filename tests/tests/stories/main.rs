@@ -1,4 +1,5 @@
 //! Stories on the simulated cluster: the real controller, virtual time.
 
 mod canary;
+mod pods;
 mod routed;
