@@ -58,6 +58,26 @@ pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
     services.chain(routes::index(rollout)).collect()
 }
 
+/// The index entries of a Service: the Rollout whose name it carries.
+pub fn index_service(service: &Service) -> Vec<String> {
+    service.managed_by.iter().cloned().collect()
+}
+
+/// Services that carry the name of a Rollout and that its spec does not name.
+pub fn former_services(rollout: &Rollout, services: &Cache<Service>) -> BTreeMap<String, Service> {
+    // A spec that cannot be read may name any of them.
+    if rollout.spec.is_err() {
+        return BTreeMap::new();
+    }
+    let named = service_names(rollout);
+    let carrying = services.indexed(&rollout.name).into_iter();
+    carrying
+        .filter(|(key, _)| *key.namespace == *rollout.namespace)
+        .filter(|(key, _)| !named.iter().any(|name| **name == *key.name))
+        .filter_map(|(key, body)| Some((key.name.to_string(), Service::clone(body.good()?))))
+        .collect()
+}
+
 /// The index entries of a ReplicaSet.
 pub fn index_set(set: &OwnedSet) -> Vec<String> {
     if set.owner == Owner::Nobody { vec![ORPHANS.into()] } else { Vec::new() }
@@ -101,6 +121,7 @@ pub fn world(
         let service = services.get(&ObjectKey::new(rollout.namespace.as_str(), name.as_str()))?;
         Some((name.clone(), Service::clone(&service)))
     });
+    let former_services = former_services(&rollout, services);
     let services = found.collect();
-    Ok(World { rollout, replica_sets, orphans, services, traffic, pods, troubles, settings })
+    Ok(World { rollout, replica_sets, orphans, services, former_services, traffic, pods, troubles, settings })
 }

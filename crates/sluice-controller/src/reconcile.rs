@@ -16,7 +16,7 @@ use sluice_engine::spec::OwnedSet;
 use sluice_engine::world::{ReplicaSet, Rollout, Service, Settings, World};
 use tokio::time::Instant;
 
-use crate::act::{ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
+use crate::act::{self, ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
@@ -152,7 +152,13 @@ impl Reconciler {
         let rollout = match self.rollouts.body(&key) {
             None => {
                 self.pods.follow(&key, None);
-                return Outcome::Done(None);
+                return match self.release_services(&key).await {
+                    Ok(()) => Outcome::Done(None),
+                    Err(error) => {
+                        tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot release its Services: {error}");
+                        Outcome::Failed
+                    }
+                };
             }
             Some(Body::Broken(problem)) => {
                 tracing::warn!(namespace = %key.namespace, rollout = %key.name, "the object cannot be read: {problem}");
@@ -220,6 +226,37 @@ impl Reconciler {
             }
             Err(error) => self.trouble(&key, &world, &plan, error).await,
         }
+    }
+
+    /// Takes what is ours off the Services of a Rollout that is gone. That our cache does not show it is not
+    /// enough: it may be another controller's, or the watch may be late.
+    async fn release_services(&self, key: &ObjectKey) -> Result<(), kube::Error> {
+        let services: Vec<_> = self
+            .services
+            .indexed(&key.name)
+            .into_iter()
+            .filter(|(service, _)| service.namespace == key.namespace)
+            .collect();
+        if services.is_empty() || self.live_version(&(Kind::Rollout, key.clone())).await?.is_some() {
+            return Ok(());
+        }
+        let parameters =
+            kube::api::PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
+        for (service, body) in services {
+            let Some(object) = body.good().filter(|_| self.leadership.is_leader()) else { continue };
+            let patch = kube::api::Patch::Merge(act::release(Some(&object.resource_version)));
+            let path = Kind::Service.path(&service.namespace);
+            let request = kube::core::Request::new(path).patch(&service.name, &parameters, &patch);
+            match self.client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await {
+                Ok(_) => {
+                    tracing::info!(namespace = %key.namespace, rollout = %key.name, service = %service.name, "released: its Rollout is gone");
+                }
+                // Whoever changed it meanwhile brings it back to us by an event.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// The pods of a Rollout, asked for live: a restart must not count one twice that is on its way out.

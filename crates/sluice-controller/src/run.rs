@@ -207,7 +207,7 @@ impl Controller {
             leadership,
             rollouts,
             sets: Cache::with_index("ReplicaSet", gather::index_set),
-            services: Cache::new("Service"),
+            services: Cache::with_index("Service", gather::index_service),
             route_objects,
             route_memory: RouteMemory::default(),
             pods: PodWatches::new(client.clone(), queue.clone()),
@@ -367,6 +367,11 @@ fn feeds(
         }
         for (key, _) in all.indexed(&format!("{}/{}", change.key.namespace, change.key.name)) {
             own.add(key);
+        }
+        // Whoever's name it carries may not name it any more.
+        let carried = [change.old_object(), change.new_object()].into_iter().flatten();
+        for name in carried.filter_map(|service| service.managed_by.as_deref()) {
+            own.add(ObjectKey::new(Arc::clone(&change.key.namespace), name));
         }
     }));
 }

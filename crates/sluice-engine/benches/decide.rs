@@ -64,6 +64,7 @@ fn world(revisions: i64) -> World {
         services: BTreeMap::new(),
         traffic: Traffic::default(),
         pods: None,
+        former_services: BTreeMap::new(),
         troubles: BTreeMap::new(),
         settings: Settings::default(),
     }

@@ -7,6 +7,7 @@
 mod tests;
 
 use jiff::Timestamp;
+use sluice_api::canary::CanaryStatus;
 use sluice_api::rollout::PauseReason;
 
 use crate::destinations;
@@ -29,7 +30,9 @@ pub fn decide(
     problem: Option<&InvalidSpec>,
     now: Timestamp,
 ) -> Plan {
-    let pass = Pass::new(world, spec, problem, (0, ""), now);
+    let mut pass = Pass::new(world, spec, problem, (0, ""), now);
+    // Left over from another strategy.
+    pass.status.canary = CanaryStatus::default();
     Machine { pass, strategy }.decide()
 }
 
@@ -62,6 +65,7 @@ impl Machine<'_> {
             let corridor = self.strategy.corridor(self.pass.replicas);
             restarts = self.pass.restart(corridor, &moves);
             self.pass.history();
+            self.pass.release_services(&moves);
         }
         self.pass.recheck(moves.recheck_at);
         let findings = Findings {

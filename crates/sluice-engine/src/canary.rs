@@ -4,6 +4,7 @@
 //! traffic are safe on the way there is asked of [`moves::plan_moves`]; this module cannot make one.
 
 use jiff::{SignedDuration, Timestamp};
+use sluice_api::blue_green::BlueGreenStatus;
 use sluice_api::canary::{PingPongSide, TrafficWeights, WeightDestination};
 use sluice_api::rollout::PauseReason;
 
@@ -29,7 +30,9 @@ pub fn decide(
     problem: Option<&InvalidSpec>,
     now: Timestamp,
 ) -> Plan {
-    let pass = Pass::new(world, spec, problem, (canary.steps.len(), &canary.step_hash), now);
+    let mut pass = Pass::new(world, spec, problem, (canary.steps.len(), &canary.step_hash), now);
+    // Left over from another strategy.
+    pass.status.blue_green = BlueGreenStatus::default();
     Machine { pass, canary, has_promoted: false }.decide()
 }
 
@@ -59,6 +62,7 @@ impl<'a> Machine<'a> {
             let corridor = self.canary.corridor(self.pass.replicas);
             restarts = self.pass.restart(corridor, &moves);
             self.pass.history();
+            self.pass.release_services(&moves);
         }
         self.pass.recheck(moves.recheck_at);
         let findings = Findings {

@@ -712,6 +712,28 @@ impl<'a> Pass<'a> {
         restart.wait
     }
 
+    /// Lets go of Services that the spec named once, when only one version has pods: whoever calls them
+    /// notices nothing.
+    pub fn release_services(&mut self, moves: &Moves) {
+        let is_alone = self.direction() == Direction::Rest
+            && (0..self.count())
+                .filter(|v| *v != self.new)
+                .filter_map(|v| self.set(v))
+                .all(|s| s.existing == 0);
+        if !is_alone || !moves.is_empty() || self.problem.is_some() {
+            return;
+        }
+        for (name, service) in &self.world.former_services {
+            let action = Action::ReleaseService {
+                name: name.clone(),
+                resource_version: service.resource_version.clone(),
+            };
+            let message = format!("Service '{name}' is not named any more and leads to every version again");
+            self.plan.events.push(Event::normal("ServiceReleased", message));
+            self.write(action, "the spec does not name it any more");
+        }
+    }
+
     /// Deletes old ReplicaSets beyond the history limit.
     pub fn history(&mut self) {
         let limit = self.spec.revision_history_limit;

@@ -120,6 +120,13 @@ pub enum Action {
         /// The pod template hash.
         hash: Option<String>,
     },
+    /// Take everything of ours off a Service, so that it leads to every version again.
+    ReleaseService {
+        /// Its name.
+        name: String,
+        /// The resource version that was looked at.
+        resource_version: String,
+    },
     /// Evict a pod; what refuses that for now is asked again later.
     Evict {
         /// Its name.

@@ -128,6 +128,7 @@ impl Story {
                 replica_sets: vec![],
                 orphans: vec![],
                 services: BTreeMap::new(),
+                former_services: BTreeMap::new(),
                 traffic: Traffic::default(),
                 troubles: BTreeMap::new(),
                 pods: None,
@@ -424,6 +425,9 @@ impl Story {
                 service.selected_hash.clone_from(hash);
                 service.managed_by = Some("web".into());
                 service.selected_since = Some(now);
+            }
+            Action::ReleaseService { name, .. } => {
+                self.world.former_services.remove(name).expect("a Service that exists");
             }
             Action::Evict { pod } => self.evict(pod),
             Action::Route(_) => {}
@@ -1301,4 +1305,45 @@ fn a_restart_that_lies_ahead_waits_for_its_time() {
         (story.phase().as_str(), plan.recheck_at),
         ("Healthy", Some(at + SignedDuration::from_nanos(1)))
     );
+}
+
+/// A canary becomes blue-green, at rest and in the middle of an update: the Service that people call always
+/// leads to enough pods, and what belonged to the old strategy goes last.
+#[test]
+fn w03_a_canary_becomes_blue_green() {
+    for is_under_way in [false, true] {
+        let mut story = deployed();
+        story.service("web-stable");
+        story.canary().stable_service = Some("web-stable".into());
+        if is_under_way {
+            story.image("2");
+        }
+        story.settle();
+        let blue_green = blue_green(1);
+        let Ok(Spec { strategy, .. }) = &blue_green.world.rollout.spec else { panic!() };
+        story.spec().strategy = strategy.clone();
+        let former = story.world.services.remove("web-stable").expect("a Service");
+        story.world.former_services.insert("web-stable".into(), former);
+        story.service("web");
+        story.service("web-preview");
+        for _ in 0..100 {
+            story.look();
+            let leads = story.leads("web");
+            let serving: i64 = match leads {
+                0 => story.world.replica_sets.iter().map(|set| set.available).sum(),
+                revision => story.set_of(revision).available,
+            };
+            assert!(serving >= 4, "{serving} pods behind the active Service, which leads to {leads}");
+            let others = story.world.replica_sets.iter().filter(|set| set.existing > 0).count();
+            assert!(others == 1 || !story.world.former_services.is_empty(), "let go of too early");
+            story.pods();
+            story.after(7);
+        }
+        let last = if is_under_way { 2 } else { 1 };
+        assert_eq!((story.sizes(), story.phase().as_str()), (format!("{last}:5/5"), "Healthy"));
+        assert_eq!((story.leads("web"), story.leads("web-preview")), (last, last));
+        assert!(story.world.former_services.is_empty());
+        let status = &story.world.rollout.status;
+        assert_eq!((status.current_step_index, status.canary.weights.is_none()), (None, true));
+    }
 }

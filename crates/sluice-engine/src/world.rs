@@ -29,6 +29,8 @@ pub struct World {
     pub orphans: Vec<Arc<ReplicaSet>>,
     /// The Services that its spec names, as far as they exist.
     pub services: BTreeMap<String, Service>,
+    /// Services that carry its name and that its spec does not name any more.
+    pub former_services: BTreeMap<String, Service>,
     /// What traffic does now, for a Rollout whose share a router carries.
     pub traffic: Traffic,
     /// The Rollout's pods, looked at only while a restart is due.

@@ -1,5 +1,7 @@
 //! Stories on the simulated cluster: the real controller, virtual time.
 
 mod canary;
+mod examples;
 mod pods;
 mod routed;
+mod services;

@@ -1,0 +1,67 @@
+//! Every example can be applied as it is, becomes healthy, and takes an update.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use sluice_sim::controllers::Settings;
+use sluice_tests::simulation::Simulation;
+use sluice_tests::takeover::foreign_kinds;
+
+/// The objects of all files of an example.
+fn objects(folder: &Path) -> Vec<Value> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    let text = |path: &std::path::PathBuf| std::fs::read_to_string(path).expect("text");
+    files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .flat_map(|path| {
+            let documents: Vec<Value> = serde_yaml::from_multiple(&text(path))
+                .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            documents
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_example_becomes_healthy_and_takes_an_update() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut folders: Vec<_> =
+        std::fs::read_dir(root).expect("examples").map(|entry| entry.expect("an entry").path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 5, "{folders:?}");
+    for folder in folders {
+        let mut simulation = Simulation::new(1, Settings::default());
+        for definition in foreign_kinds() {
+            simulation.cluster.create("setup", definition).expect("the definition is accepted");
+        }
+        simulation.start_controller(sluice_controller::Options::default());
+        let objects = objects(&folder);
+        let rollouts: Vec<String> = objects
+            .iter()
+            .filter(|object| object["kind"] == "Rollout")
+            .map(|object| object["metadata"]["name"].as_str().expect("a name").to_owned())
+            .collect();
+        assert!(!rollouts.is_empty(), "{} has no Rollout", folder.display());
+        for object in objects {
+            simulation.apply(object);
+        }
+        for name in rollouts {
+            simulation.until_phase(&name, "Healthy").await;
+            simulation.image(&name, "2");
+            simulation.pass(2).await;
+            // The longest of them waits for a person, or for some clocks.
+            for _ in 0..10 {
+                simulation.pass(900).await;
+                if simulation.phase(&name) == "Healthy" {
+                    break;
+                }
+                simulation.patch_status(&name, json!({"pauseConditions": null}));
+            }
+            assert_eq!(simulation.phase(&name), "Healthy", "{}: {}", folder.display(), simulation.describe());
+            let set = simulation.status(&name)["currentPodHash"].clone();
+            assert_eq!(simulation.status(&name)["stableRS"], set, "{}", folder.display());
+        }
+    }
+}
