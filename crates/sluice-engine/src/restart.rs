@@ -26,11 +26,16 @@ pub enum Due {
 /// Whether a restart is due.
 pub fn due(rollout: &Rollout, now: Timestamp) -> Due {
     let Ok(Spec { restart_at: Some(at), .. }) = &rollout.spec else { return Due::Never };
-    if rollout.status.restarted_at.map(sluice_api::Time::timestamp) == Some(*at) {
+    // What is recorded has whole seconds, as the ages of pods have.
+    let Ok(at) = Timestamp::from_second(at.as_second()) else { return Due::Never };
+    let restarted_at = rollout.status.restarted_at.map(sluice_api::Time::timestamp);
+    if restarted_at.is_some_and(|time| time.as_second() == at.as_second()) {
         return Due::Never;
     }
-    // One that lies this very second ahead would restart pods that are made meanwhile.
-    if now > *at { Due::Now(*at) } else { Due::At(*at + SignedDuration::from_nanos(1)) }
+    match at.checked_add(SignedDuration::from_nanos(1)) {
+        Ok(after) if now < after => Due::At(after),
+        _ => Due::Now(at),
+    }
 }
 
 /// What a restart asks for in one look.
@@ -154,6 +159,17 @@ mod tests {
             let held = decide(corridor, &pods(text), at(100), rank, true, at(300));
             assert!(held.evictions.is_empty(), "one budget serves everything");
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_within_a_second_is_done_once() {
+        let mut story = crate::stories::Story::new(1, &[]);
+        let asked = at(0) + SignedDuration::from_millis(500);
+        story.spec().restart_at = Some(asked);
+        assert_eq!(due(&story.world.rollout, at(-1)), Due::At(at(0) + SignedDuration::from_nanos(1)));
+        assert_eq!(due(&story.world.rollout, asked), Due::Now(at(0)));
+        story.rollout().status.restarted_at = Some(sluice_api::meta::Time::new(at(0)));
+        assert_eq!(due(&story.world.rollout, asked), Due::Never);
     }
 
     #[test]

@@ -1278,6 +1278,8 @@ fn a_restart_replaces_old_pods_and_no_pod_is_missing_meanwhile() {
         story.phase()
     );
     assert!(!story.log.iter().any(|line| line.starts_with("evict")));
+    story.look();
+    assert_eq!(story.sizes(), "1:6/5", "and is waited for");
     story.pods();
     let now = story.now;
     story.world.pods.as_mut().expect("pods").push(pod(5, now));

@@ -80,6 +80,7 @@ impl<'a> Pass<'a> {
         let weight = self.weight();
         let (want_new, want_stable) =
             replicas::approximate(self.corridor.replicas, weight, self.corridor.surge);
+        let want_stable = want_stable + self.state.extra;
         let (to_new, to_stable) = self.targets(weight);
         self.moves.wanted =
             Wanted { stable: want_stable, new: if self.new.is_some() { want_new } else { want_stable } };
