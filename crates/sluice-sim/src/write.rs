@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     builtin::{defaults, rules, types},
-    decode::{bad_patch, canonical_quantities, check_name, check_namespace, check_type, decode, nothing},
+    decode::{bad_patch, check_name, check_namespace, check_type, decode, nothing},
     meta,
     patch::{Patch, apply, conform, json as json_patch, merge, strategic},
     resource::{Resource, Version},
@@ -199,8 +199,8 @@ impl State {
             meta_map.remove("deletionTimestamp");
             meta_map.remove("deletionGracePeriodSeconds");
         }
-        // The rehearsal of an update or apply shows the version that it was given.
-        if matches!(creation, Creation::Post) || !context.dry_run {
+        // A rehearsal shows the version that it was given.
+        if !context.dry_run {
             meta_map.remove("resourceVersion");
         }
         let named =
@@ -220,24 +220,20 @@ impl State {
         meta_map.insert("uid".to_owned(), Value::from(uid));
         meta_map.insert("creationTimestamp".to_owned(), Value::from(time::seconds(context.now)));
         let version = target.version();
-        if version.status
-            && let Some(map) = object.as_object_mut()
-        {
-            map.remove("status");
-        }
         // What is filled in from here on belongs to nobody.
         if let Creation::Apply(managed) = &creation {
             if !managed.is_null() {
                 metadata(&mut object).insert("managedFields".to_owned(), managed.clone());
             }
         } else {
-            let mut nothing = nothing(target);
-            if version.status
-                && let Some(map) = nothing.as_object_mut()
-            {
-                map.remove("status");
-            }
+            let nothing = nothing(target);
             apply::track_update(&nothing, &mut object, &version.ty, &writer(target, context));
+        }
+        // Whoever sent a status may own it, but no new object keeps it.
+        if version.status
+            && let Some(map) = object.as_object_mut()
+        {
+            map.remove("status");
         }
         if !resource.custom {
             let status = version.status.then(|| types::empty(&version.ty)["status"].clone());
@@ -263,7 +259,7 @@ impl State {
         if !problems.is_empty() {
             return Err(target.invalid(&name, &problems));
         }
-        if version_given && matches!(creation, Creation::Post) {
+        if version_given && matches!(creation, Creation::Post) && !context.dry_run {
             return Err(Status {
                 code: 500,
                 reason: "",
@@ -564,7 +560,6 @@ impl State {
         found: Option<&Arc<Entry>>,
     ) -> Result<Written, Status> {
         let version = target.version();
-        let mut config = config.clone();
         if config["apiVersion"].as_str() != Some(&version.api_version)
             || config["kind"].as_str() != Some(&target.resource.kind)
         {
@@ -578,7 +573,7 @@ impl State {
                 version.api_version
             )));
         }
-        let given = (text(&config, "namespace").to_owned(), text(&config, "name").to_owned());
+        let given = (text(config, "namespace").to_owned(), text(config, "name").to_owned());
         if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -586,7 +581,7 @@ impl State {
             let problem = Problem::required("fieldManager", "is required for apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[problem]));
         }
-        if let Err(why) = conform::check(&config, &version.ty) {
+        if let Err(why) = conform::check(config, &version.ty) {
             let who =
                 format!("({}/{}; {}, Kind={})", given.0, given.1, version.api_version, target.resource.kind);
             return Err(Status {
@@ -596,10 +591,9 @@ impl State {
                 details: None,
             });
         }
-        canonical_quantities(target, &mut config);
         let who = writer(target, context);
         let Some(old) = found else {
-            let merged = apply::apply(&nothing(target), &config, &version.ty, &who, force, &nothing(target))?;
+            let merged = apply::apply(&nothing(target), config, &version.ty, &who, force, &nothing(target))?;
             let mut object = decode(target, merged, context)?;
             let uid = text(&object, "uid");
             if !uid.is_empty() {
@@ -615,7 +609,7 @@ impl State {
             return self.create_decoded(context, target, object, Creation::Apply(managed));
         };
         let shown = State::shown(&target.resource, target.version, &old.value);
-        let merged = apply::apply(&shown, &config, &version.ty, &who, force, &nothing(target))?;
+        let merged = apply::apply(&shown, config, &version.ty, &who, force, &nothing(target))?;
         let mut object = decode(target, merged, context)?;
         check_namespace(target, &mut object)?;
         check_name(target, &object)?;
@@ -742,7 +736,7 @@ fn custom_spec_changed(version: &Version, new: &Value, old: &Value) -> bool {
 }
 
 /// Whether storing this would change nothing.
-fn is_stored_so(object: &Value, old: &Entry) -> bool {
+pub fn is_stored_so(object: &Value, old: &Entry) -> bool {
     let mut read = object.clone();
     let empties = drop_empties(&mut read);
     empties == old.empties && read == *old.value
