@@ -159,19 +159,26 @@ fn whole_numbers(value: &mut Value) {
     }
 }
 
-/// Checks that a custom object is of the kind that the path says.
-pub fn check_type(target: &Target, object: &Value) -> Result<(), Status> {
+/// What is wrong with the type of a custom object that is not what the path says.
+pub fn type_problem(target: &Target, object: &Value) -> Option<Problem> {
     let (resource, stored) = (&target.resource, target.resource.stored());
     let given = |key: &str| object[key].as_str().unwrap_or_default();
     let (path, must) = match (given("kind") == &*resource.kind, given("apiVersion") == stored.api_version) {
-        _ if !resource.custom => return Ok(()),
-        (true, true) => return Ok(()),
+        _ if !resource.custom => return None,
+        (true, true) => return None,
         (false, _) => ("kind", &*resource.kind),
         (true, false) => ("apiVersion", target.version().api_version.as_str()),
     };
-    let problem = Problem::invalid(path, &object[path], &format!("must be {must}"));
-    let group = given("apiVersion").split_once('/').map_or("", |(group, _)| group);
-    Err(Status::invalid(group, given("kind"), text(object, "name"), &[problem]))
+    Some(Problem::invalid(path, &object[path], &format!("must be {must}")))
+}
+
+/// Group and kind under which an object is complained about: as it says itself.
+pub fn type_given<'a>(target: &'a Target, object: &'a Value) -> (&'a str, &'a str) {
+    if !target.resource.custom {
+        return (&target.resource.group, &target.resource.kind);
+    }
+    let given = |key: &str| object[key].as_str().unwrap_or_default();
+    (given("apiVersion").split_once('/').map_or("", |(group, _)| group), given("kind"))
 }
 
 fn cannot_decode(target: &Target, context: &Context, given: &Value, why: &str) -> Status {
