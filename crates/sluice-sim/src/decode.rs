@@ -10,6 +10,7 @@ use crate::{
     schema::prune,
     state::{Context, FieldValidation, convert_back},
     status::{Problem, Status, quoted},
+    store::drop_empties,
     write::{Target, metadata, text},
 };
 
@@ -89,7 +90,7 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
     let forgets_managers =
         !resource.custom && body["metadata"].get("managedFields").is_some_and(|list| *list == json!([]));
     // The result of an apply is not read from a text: its metadata keeps what is empty.
-    let mut whole = (resource.custom && context.applies).then(|| body["metadata"].clone());
+    let mut whole = (resource.custom && context.applies).then(|| json!({"metadata": body["metadata"]}));
     // The complaint about a patch quotes the whole object.
     let given =
         (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
@@ -108,11 +109,8 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
                 return Err(cannot_decode(target, context, &body, &why));
             }
             unknown.extend(decoded.unknown.into_iter().map(|path| format!("metadata.{path}")));
-            let empty = |value: &Value| *value == json!([]) || *value == json!({});
-            for (key, value) in whole.as_mut().and_then(Value::as_object_mut).into_iter().flatten() {
-                if empty(value) {
-                    body["metadata"][key] = value.take();
-                }
+            for (key, empty) in whole.as_mut().map(drop_empties).into_iter().flatten() {
+                body["metadata"][key] = empty;
             }
         }
         unknown.extend(prune::prune(&mut body, schema));
@@ -161,19 +159,26 @@ fn whole_numbers(value: &mut Value) {
     }
 }
 
-/// Checks that a custom object is of the kind that the path says.
-pub fn check_type(target: &Target, object: &Value) -> Result<(), Status> {
+/// What is wrong with the type of a custom object that is not what the path says.
+pub fn type_problem(target: &Target, object: &Value) -> Option<Problem> {
     let (resource, stored) = (&target.resource, target.resource.stored());
     let given = |key: &str| object[key].as_str().unwrap_or_default();
     let (path, must) = match (given("kind") == &*resource.kind, given("apiVersion") == stored.api_version) {
-        _ if !resource.custom => return Ok(()),
-        (true, true) => return Ok(()),
+        _ if !resource.custom => return None,
+        (true, true) => return None,
         (false, _) => ("kind", &*resource.kind),
         (true, false) => ("apiVersion", target.version().api_version.as_str()),
     };
-    let problem = Problem::invalid(path, &object[path], &format!("must be {must}"));
-    let group = given("apiVersion").split_once('/').map_or("", |(group, _)| group);
-    Err(Status::invalid(group, given("kind"), text(object, "name"), &[problem]))
+    Some(Problem::invalid(path, &object[path], &format!("must be {must}")))
+}
+
+/// Group and kind under which an object is complained about: as it says itself.
+pub fn type_given<'a>(target: &'a Target, object: &'a Value) -> (&'a str, &'a str) {
+    if !target.resource.custom {
+        return (&target.resource.group, &target.resource.kind);
+    }
+    let given = |key: &str| object[key].as_str().unwrap_or_default();
+    (given("apiVersion").split_once('/').map_or("", |(group, _)| group), given("kind"))
 }
 
 fn cannot_decode(target: &Target, context: &Context, given: &Value, why: &str) -> Status {
@@ -267,32 +272,4 @@ pub fn nothing(target: &Target) -> Value {
     out["apiVersion"] = Value::from(version.api_version.as_str());
     out["kind"] = Value::from(&*target.resource.kind);
     out
-}
-
-/// Quantities in a configuration are compared in their canonical form.
-pub fn canonical_quantities(target: &Target, config: &mut Value) {
-    if target.resource.custom {
-        return;
-    }
-    quantities(config, &target.version().ty);
-}
-
-fn quantities(value: &mut Value, ty: &crate::typed::Type) {
-    use crate::typed::{Scalar, Shape};
-    match (&ty.shape, &mut *value) {
-        (Shape::Scalar(Scalar::Quantity), value) => crate::quantity::canonicalise(value),
-        (Shape::Struct { .. } | Shape::Map(_), Value::Object(map)) => {
-            for (key, entry) in map {
-                if let Some(ty) = ty.entry(key) {
-                    quantities(entry, ty);
-                }
-            }
-        }
-        (Shape::List { item, .. }, Value::Array(items)) => {
-            for one in items {
-                quantities(one, item);
-            }
-        }
-        _ => {}
-    }
 }

@@ -9,7 +9,7 @@ use crate::{
     state::{Context, State},
     status::Status,
     time,
-    write::{Target, Written, metadata, text},
+    write::{Target, Written, is_stored_so, metadata, text},
 };
 
 /// What a deletion may depend on and how it spreads.
@@ -66,6 +66,7 @@ impl State {
             match graceful_pod(&mut object, options, deleting, context) {
                 Grace::Pending => return Ok(Written { entry: old, created: false, deleted: false }),
                 Grace::Begun => graceful = true,
+                Grace::Over => {}
             }
         }
         // A pod whose time is over is marked, and gone in the same moment.
@@ -116,7 +117,7 @@ impl State {
                 metadata(&mut object).insert("deletionGracePeriodSeconds".to_owned(), Value::from(0));
             }
         }
-        if object == *before {
+        if is_stored_so(&object, &old) {
             return Ok(Written { entry: old, created: false, deleted: false });
         }
         let ends = is_over && object["metadata"].get("finalizers").is_none();
@@ -137,8 +138,12 @@ fn precondition(resource: &Resource, name: &str, why: &str) -> Status {
 }
 
 enum Grace {
+    /// It is under way, and nothing new is asked for.
     Pending,
+    /// It begins, or becomes shorter.
     Begun,
+    /// There is none left: the pod goes as other objects do.
+    Over,
 }
 
 fn graceful_pod(pod: &mut Value, options: &DeleteOptions, deleting: bool, context: &Context) -> Grace {
@@ -146,10 +151,14 @@ fn graceful_pod(pod: &mut Value, options: &DeleteOptions, deleting: bool, contex
     if deleting {
         let left = pod["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
         return match asked {
+            _ if left == 0 => Grace::Over,
             Some(seconds) if seconds < left => {
                 let until = time::parse(pod["metadata"].get("deletionTimestamp")).unwrap_or(context.now);
-                let moved = (until - jiff::SignedDuration::from_secs(left - seconds)).max(context.now);
-                metadata(pod).insert("deletionTimestamp".to_owned(), Value::from(time::seconds(moved)));
+                let moved = until - jiff::SignedDuration::from_secs(left - seconds);
+                // Somebody still has to see it go, even if the time is over.
+                let seconds = if moved < context.now { seconds.min(1) } else { seconds };
+                let moved = time::seconds(moved.max(context.now));
+                metadata(pod).insert("deletionTimestamp".to_owned(), Value::from(moved));
                 metadata(pod).insert("deletionGracePeriodSeconds".to_owned(), Value::from(seconds));
                 Grace::Begun
             }

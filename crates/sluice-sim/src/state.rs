@@ -12,6 +12,9 @@ use crate::{
     store::{Change, Store},
 };
 
+/// The address that a rehearsal shows for a Service: that of the network itself.
+pub const REHEARSED_ADDRESS: &str = "10.96.0.0";
+
 /// What to do about fields that a kind does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FieldValidation {

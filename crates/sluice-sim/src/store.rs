@@ -22,19 +22,15 @@ pub struct Entry {
     pub value: Arc<Value>,
     /// Its resource version.
     pub version: u64,
-    /// What is stored as an empty list or map in its metadata. A reader does not see it, but a write without
-    /// it is a change.
-    pub empties: Vec<&'static str>,
+    /// What is stored as null, an empty list or an empty map in its metadata. A reader does not see it, but a
+    /// write without it is a change.
+    pub empties: Vec<(&'static str, Value)>,
     json: OnceLock<Bytes>,
 }
 
 impl Entry {
     /// Wraps an object.
-    pub fn new(value: Value, version: u64) -> Arc<Entry> {
-        Arc::new(Entry { value: Arc::new(value), version, empties: Vec::new(), json: OnceLock::new() })
-    }
-
-    fn stored(mut value: Value, version: u64) -> Arc<Entry> {
+    pub fn new(mut value: Value, version: u64) -> Arc<Entry> {
         let empties = drop_empties(&mut value);
         Arc::new(Entry { value: Arc::new(value), version, empties, json: OnceLock::new() })
     }
@@ -45,20 +41,19 @@ impl Entry {
     }
 }
 
-/// Takes empty lists and maps out of the metadata; tells which there were. Only the apply of a custom object
-/// brings some.
-pub fn drop_empties(value: &mut Value) -> Vec<&'static str> {
+/// Takes what is empty out of the metadata; tells what there was. Only the apply of a custom object brings some.
+pub fn drop_empties(value: &mut Value) -> Vec<(&'static str, Value)> {
     let mut out = Vec::new();
     let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) else { return out };
     for key in ["annotations", "finalizers", "labels", "ownerReferences"] {
         let is_empty = match metadata.get(key) {
             Some(Value::Array(items)) => items.is_empty(),
             Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Null) => true,
             _ => false,
         };
-        if is_empty {
-            metadata.remove(key);
-            out.push(key);
+        if is_empty && let Some(empty) = metadata.remove(key) {
+            out.push((key, empty));
         }
     }
     out
@@ -190,7 +185,7 @@ impl Store {
     ) -> Arc<Change> {
         self.version += 1;
         set_version(&mut value, self.version);
-        let entry = Entry::stored(value, self.version);
+        let entry = Entry::new(value, self.version);
         let before = self.tables.entry(table.clone()).or_default().insert(key.clone(), entry.clone());
         self.record(Change {
             resource_version: self.version,

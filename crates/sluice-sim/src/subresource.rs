@@ -71,6 +71,15 @@ fn wanted(context: &Context, target: &Target, body: &Value) -> Result<i64, Statu
     }
 }
 
+/// Looked at before the version; of a custom object it is looked at with the rest of it.
+fn check_replicas(target: &Target, replicas: i64) -> Result<(), Status> {
+    if replicas >= 0 || target.resource.custom {
+        return Ok(());
+    }
+    let problem = Problem::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
+    Err(Status::invalid("autoscaling", "Scale", &target.name, &[problem]))
+}
+
 fn pointer(path: &str) -> String {
     path.replace('.', "/")
 }
@@ -172,6 +181,7 @@ impl State {
             .get(&target.resource.table, &target.namespace, &target.name)
             .cloned()
             .ok_or_else(|| target.missing())?;
+        check_replicas(target, replicas)?;
         let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         if !given.is_empty() && given != old.version.to_string() {
             return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
@@ -221,11 +231,6 @@ impl State {
         if replicas == NO_REPLICAS && target.resource.custom {
             let path = crate::status::quoted(&door.spec);
             return Err(Status::bad_request(format!("the spec replicas field {path} cannot be empty")));
-        }
-        if replicas < 0 && !target.resource.custom {
-            let problem =
-                Problem::invalid("spec.replicas", &json!(replicas), "must be greater than or equal to 0");
-            return Err(Status::invalid("autoscaling", "Scale", &target.name, &[problem]));
         }
         let mut object = State::shown(&target.resource, target.version, &old.value);
         set_at(&mut object, &door.spec, Value::from(replicas));
@@ -312,11 +317,12 @@ impl State {
             let what = format!("failed to convert new object ({}/{}; {SCALE}", target.namespace, target.name);
             return Err(no_conversion(&what));
         }
+        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+        check_replicas(target, replicas)?;
         let given = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
         if !given.is_empty() && given != old.version.to_string() {
             return Err(Status::stale(&target.resource.group, &target.resource.plural, &target.name));
         }
-        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
         self.put_scale(context, target, &old, replicas, &scale)
     }
 

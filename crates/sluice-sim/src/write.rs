@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     builtin::{defaults, rules, types},
-    decode::{bad_patch, canonical_quantities, check_name, check_namespace, check_type, decode, nothing},
+    decode::{bad_patch, check_name, check_namespace, decode, nothing, type_given, type_problem},
     meta,
     patch::{Patch, apply, conform, json as json_patch, merge, strategic},
     resource::{Resource, Version},
     schema::validate,
-    state::{Context, FieldValidation, State},
+    state::{Context, FieldValidation, REHEARSED_ADDRESS, State},
     status::{Problem, Status, quoted},
     store::{Entry, drop_empties},
     time,
@@ -168,13 +168,13 @@ impl State {
         target: &Target,
         object: Value,
     ) -> Result<Written, Status> {
-        let given = text(&object, "resourceVersion");
-        if !given.is_empty() && given.parse::<u64>().is_err() {
-            return Err(no_version(given));
-        }
         let uid = text(&object, "uid");
         if !uid.is_empty() {
             return Err(other_uid(target, context, uid, ""));
+        }
+        let given = text(&object, "resourceVersion");
+        if !given.is_empty() && given.parse::<u64>().is_err() {
+            return Err(no_version(given));
         }
         self.create_decoded(context, target, object, Creation::Put)
     }
@@ -199,8 +199,8 @@ impl State {
             meta_map.remove("deletionTimestamp");
             meta_map.remove("deletionGracePeriodSeconds");
         }
-        // The rehearsal of an update or apply shows the version that it was given.
-        if matches!(creation, Creation::Post) || !context.dry_run {
+        // A rehearsal shows the version that it was given.
+        if !context.dry_run {
             meta_map.remove("resourceVersion");
         }
         let named =
@@ -214,36 +214,35 @@ impl State {
             defaults::fill_in("Namespace", &mut object);
         }
         let name = text(&object, "name").to_owned();
-        check_type(target, &object)?;
+        if let Some(problem) = type_problem(target, &object) {
+            let (group, kind) = type_given(target, &object);
+            return Err(Status::invalid(group, kind, &name, &[problem]));
+        }
         let uid = self.uid();
         let meta_map = metadata(&mut object);
         meta_map.insert("uid".to_owned(), Value::from(uid));
         meta_map.insert("creationTimestamp".to_owned(), Value::from(time::seconds(context.now)));
         let version = target.version();
-        if version.status
-            && let Some(map) = object.as_object_mut()
-        {
-            map.remove("status");
-        }
         // What is filled in from here on belongs to nobody.
         if let Creation::Apply(managed) = &creation {
             if !managed.is_null() {
                 metadata(&mut object).insert("managedFields".to_owned(), managed.clone());
             }
         } else {
-            let mut nothing = nothing(target);
-            if version.status
-                && let Some(map) = nothing.as_object_mut()
-            {
-                map.remove("status");
-            }
+            let nothing = nothing(target);
             apply::track_update(&nothing, &mut object, &version.ty, &writer(target, context));
+        }
+        // Whoever sent a status may own it, but no new object keeps it.
+        if version.status
+            && let Some(map) = object.as_object_mut()
+        {
+            map.remove("status");
         }
         if !resource.custom {
             let status = version.status.then(|| types::empty(&version.ty)["status"].clone());
             rules::prepare_create(&resource.kind, &mut object, status);
             if &*resource.table == "services" && target.subresource.is_none() {
-                self.service_addresses(&mut object);
+                self.service_addresses(&mut object, context.dry_run);
             }
         }
         if resource.traits.has_generation {
@@ -263,7 +262,7 @@ impl State {
         if !problems.is_empty() {
             return Err(target.invalid(&name, &problems));
         }
-        if version_given && matches!(creation, Creation::Post) {
+        if version_given && matches!(creation, Creation::Post) && !context.dry_run {
             return Err(Status {
                 code: 500,
                 reason: "",
@@ -287,13 +286,15 @@ impl State {
         Ok(Written { entry, created: true, deleted: false })
     }
 
-    fn service_addresses(&mut self, object: &mut Value) {
+    fn service_addresses(&mut self, object: &mut Value, dry_run: bool) {
         let spec = &mut object["spec"];
         if spec["type"] == "ExternalName" {
             return;
         }
         if spec["clusterIP"].as_str().unwrap_or_default().is_empty() {
-            let address = spec["clusterIPs"][0].as_str().map_or_else(|| self.address(), str::to_owned);
+            // A rehearsal takes none.
+            let taken = || if dry_run { REHEARSED_ADDRESS.to_owned() } else { self.address() };
+            let address = spec["clusterIPs"][0].as_str().map_or_else(taken, str::to_owned);
             spec["clusterIP"] = Value::from(address);
         }
         spec["clusterIPs"] = json!([spec["clusterIP"]]);
@@ -386,9 +387,9 @@ impl State {
             return Err(Status::stale(&resource.group, &resource.plural, &target.name));
         }
         let is_status = target.subresource == Some("status");
-        if !is_status {
-            check_type(target, &object)?;
-        }
+        let (group, kind) = type_given(target, &object);
+        let (group, kind) = (group.to_owned(), kind.to_owned());
+        let of_other_type = type_problem(target, &object).filter(|_| !is_status);
         // Ownership goes by what was sent, before any of it is taken back.
         if door != Door::Apply {
             apply::track_update(before, &mut object, &version.ty, &writer(target, context));
@@ -429,6 +430,10 @@ impl State {
                 let before = bound.as_ref().unwrap_or(before);
                 problems.extend(rules::update_problems(&resource.kind, &object, before));
             }
+        } else if let Some(problem) = of_other_type {
+            problems.push(problem);
+            let schema = version.structural.iter();
+            problems.extend(schema.flat_map(|schema| validate::transitions(&object, before, schema)));
         } else if let Some(schema) = &version.structural {
             if is_status {
                 problems.extend(status_problems(schema, &object, before));
@@ -442,7 +447,7 @@ impl State {
             }
         }
         if !problems.is_empty() {
-            return Err(target.invalid(&target.name, &problems));
+            return Err(Status::invalid(&group, &kind, &target.name, &problems));
         }
         if resource.kind.as_ref() == "CustomResourceDefinition" && !resource.custom && !is_status {
             let status = crate::crd::status(&object, context.now);
@@ -564,7 +569,6 @@ impl State {
         found: Option<&Arc<Entry>>,
     ) -> Result<Written, Status> {
         let version = target.version();
-        let mut config = config.clone();
         if config["apiVersion"].as_str() != Some(&version.api_version)
             || config["kind"].as_str() != Some(&target.resource.kind)
         {
@@ -578,7 +582,7 @@ impl State {
                 version.api_version
             )));
         }
-        let given = (text(&config, "namespace").to_owned(), text(&config, "name").to_owned());
+        let given = (text(config, "namespace").to_owned(), text(config, "name").to_owned());
         if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -586,7 +590,7 @@ impl State {
             let problem = Problem::required("fieldManager", "is required for apply patch");
             return Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &[problem]));
         }
-        if let Err(why) = conform::check(&config, &version.ty) {
+        if let Err(why) = conform::check(config, &version.ty) {
             let who =
                 format!("({}/{}; {}, Kind={})", given.0, given.1, version.api_version, target.resource.kind);
             return Err(Status {
@@ -596,10 +600,9 @@ impl State {
                 details: None,
             });
         }
-        canonical_quantities(target, &mut config);
         let who = writer(target, context);
         let Some(old) = found else {
-            let merged = apply::apply(&nothing(target), &config, &version.ty, &who, force, &nothing(target))?;
+            let merged = apply::apply(&nothing(target), config, &version.ty, &who, force, &nothing(target))?;
             let mut object = decode(target, merged, context)?;
             let uid = text(&object, "uid");
             if !uid.is_empty() {
@@ -615,7 +618,7 @@ impl State {
             return self.create_decoded(context, target, object, Creation::Apply(managed));
         };
         let shown = State::shown(&target.resource, target.version, &old.value);
-        let merged = apply::apply(&shown, &config, &version.ty, &who, force, &nothing(target))?;
+        let merged = apply::apply(&shown, config, &version.ty, &who, force, &nothing(target))?;
         let mut object = decode(target, merged, context)?;
         check_namespace(target, &mut object)?;
         check_name(target, &object)?;
@@ -683,6 +686,9 @@ fn combine(target: &Target, object: &mut Value, before: &Value) {
                 }
             }
             out["metadata"] = meta_new;
+            if &*target.resource.table == "pods" {
+                rules::keep_pod_status(&mut out, before);
+            }
         }
         *object = out;
         return;
@@ -742,7 +748,7 @@ fn custom_spec_changed(version: &Version, new: &Value, old: &Value) -> bool {
 }
 
 /// Whether storing this would change nothing.
-fn is_stored_so(object: &Value, old: &Entry) -> bool {
+pub fn is_stored_so(object: &Value, old: &Entry) -> bool {
     let mut read = object.clone();
     let empties = drop_empties(&mut read);
     empties == old.empties && read == *old.value
@@ -822,7 +828,11 @@ fn scale_problems(version: &Version, object: &Value) -> Vec<Problem> {
         };
         let found = object
             .pointer(&pointer)
-            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .map(|value| match value {
+                Value::Null => "<nil>".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            })
             .unwrap_or_default();
         out.push(Problem::invalid(
             path,

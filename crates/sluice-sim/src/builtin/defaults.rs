@@ -332,7 +332,7 @@ fn container(container: &mut Map<String, Value>, host_network: bool) {
     or(container, "terminationMessagePath", "/dev/termination-log");
     or(container, "terminationMessagePolicy", "File");
     let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let policy = if is_latest(image) { "Always" } else { "IfNotPresent" };
+    let policy = if !image.is_empty() && is_latest(image) { "Always" } else { "IfNotPresent" };
     or(container, "imagePullPolicy", policy);
     for port in each(container, "ports") {
         or(port, "protocol", "TCP");

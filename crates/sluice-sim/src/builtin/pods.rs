@@ -53,6 +53,23 @@ pub fn tolerate_trouble(spec: &mut Value) {
     spec["tolerations"] = Value::Array(tolerations);
 }
 
+/// Where a volume comes from.
+fn sources(volume: &Value) -> impl Iterator<Item = &'static str> {
+    let known = [
+        "emptyDir",
+        "hostPath",
+        "secret",
+        "nfs",
+        "persistentVolumeClaim",
+        "downwardAPI",
+        "configMap",
+        "projected",
+        "csi",
+        "ephemeral",
+    ];
+    known.into_iter().filter(|source| volume.get(source).is_some())
+}
+
 /// Which field of a pod may change: images, deadlines, and tolerations that are added.
 pub fn pod_update_problems(new: &Value, old: &Value) -> Vec<Problem> {
     let mut out = pod_spec_problems(&new["spec"], "spec");
@@ -191,11 +208,12 @@ pub fn pod_spec_problems(spec: &Value, path: &str) -> Vec<Problem> {
             }
             for mount in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
                 let (i, mount) = mount;
+                // A volume that is refused is not there for mounts either.
                 let known = spec["volumes"]
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .any(|volume| volume["name"] == mount["name"]);
+                    .any(|volume| volume["name"] == mount["name"] && sources(volume).count() < 2);
                 if !known {
                     out.push(Problem::not_found(&format!("{path}.volumeMounts[{i}].name"), &mount["name"]));
                 }
@@ -203,19 +221,7 @@ pub fn pod_spec_problems(spec: &Value, path: &str) -> Vec<Problem> {
         }
     }
     for (i, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
-        let sources = [
-            "emptyDir",
-            "hostPath",
-            "secret",
-            "nfs",
-            "persistentVolumeClaim",
-            "downwardAPI",
-            "configMap",
-            "projected",
-            "csi",
-            "ephemeral",
-        ];
-        for source in sources.into_iter().filter(|source| volume.get(source).is_some()).skip(1) {
+        for source in sources(volume).skip(1) {
             let detail = "may not specify more than 1 volume type";
             out.push(Problem::forbidden(&format!("{path}.volumes[{i}].{source}"), detail));
         }

@@ -105,6 +105,29 @@ pub fn prepare_update(kind: &str, new: &mut Value, old: &Value) {
     }
 }
 
+/// Keeps what a status of a pod is not meant to lose when whoever writes it does not know of it.
+pub fn keep_pod_status(new: &mut Value, old: &Value) {
+    let before = &old["status"];
+    for key in ["qosClass", "observedGeneration"] {
+        if at(new, "/status").get(key).is_none()
+            && let Some(value) = before.get(key)
+        {
+            new["status"][key] = value.clone();
+        }
+    }
+    let mut left: Vec<&Value> = before["conditions"].as_array().into_iter().flatten().collect();
+    let conditions = new.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
+        let Some(at) = left.iter().position(|one| one["type"] == condition["type"]) else { continue };
+        let known = left.remove(at);
+        if condition.get("observedGeneration").is_none()
+            && let Some(generation) = known.get("observedGeneration")
+        {
+            condition["observedGeneration"] = generation.clone();
+        }
+    }
+}
+
 /// Whether an update raises the generation.
 pub fn raises_generation(kind: &str, new: &Value, old: &Value) -> bool {
     match kind {

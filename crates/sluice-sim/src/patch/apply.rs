@@ -238,7 +238,14 @@ fn with_new_time(
 ) -> Option<Value> {
     let mut found = false;
     let mut out = list.clone();
+    let mut seen = Vec::new();
     for entry in out.as_array_mut()? {
+        // Two of the same manager, as a scale leaves them, become one.
+        let who = ["manager", "operation", "apiVersion", "subresource"].map(|key| entry[key].clone());
+        if seen.contains(&who) {
+            return None;
+        }
+        seen.push(who);
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         let is_mine = entry["operation"] == "Update"
             && text("manager") == manager
@@ -325,7 +332,8 @@ pub fn parent_managers(object: &Value, scale: &Value, path: &[String], api_versi
             out.insert(key.clone(), Managed { set, ..managed.clone() });
         }
     }
-    for (key, _) in scale.into_iter().filter(|(_, managed)| !managed.set.is_empty()) {
+    let replicas = ["f:spec", "f:replicas"].map(str::to_owned);
+    for (key, _) in scale.into_iter().filter(|(_, managed)| managed.set.has(&replicas)) {
         let time = parents.get(&key).and_then(|managed| managed.time.clone());
         out.insert(key, Managed { set: number.clone(), api_version: api_version.to_owned(), time });
     }
