@@ -1,5 +1,6 @@
 //! The controller is killed, again and again, and another one goes on.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -156,15 +157,25 @@ async fn kill_and_go_on(seed: u64) -> Result<()> {
     let count = templates.len();
     templates.dedup();
     ensure!(templates.len() == count, "two ReplicaSets of one template: {templates:#?}");
+    // A creation that was on its way when its sender was killed may be carried out and never answered, for
+    // which the log has 504.
+    let mut names: BTreeSet<&str> = sets.iter().filter_map(|set| set["metadata"]["name"].as_str()).collect();
     let creations = eventually("the creations in the audit log", SOON, async || {
         let requests = sandbox.requests().map_err(text)?;
-        let creations =
-            requests.into_iter().filter(|entry| entry.resource == "replicasets" && entry.verb == "create");
-        let creations: Vec<_> = creations.filter(|entry| entry.code == 201).collect();
-        if creations.len() >= count { Ok(creations) } else { Err(format!("{} of {count}", creations.len())) }
+        let sent = requests.into_iter().filter(|entry| {
+            entry.resource == "replicasets" && entry.verb == "create" && matches!(entry.code, 201 | 504)
+        });
+        let sent: Vec<_> = sent.collect();
+        let missing: Vec<_> =
+            names.iter().filter(|name| !sent.iter().any(|entry| entry.name == **name)).collect();
+        if missing.is_empty() { Ok(sent) } else { Err(format!("not there: {missing:?}")) }
     })
     .await?;
-    ensure!(creations.len() == count, "{count} ReplicaSets, {} creations", creations.len());
+    for created in creations.iter().filter(|entry| entry.code == 201) {
+        ensure!(names.remove(created.name.as_str()), "{} was created twice, or is gone", created.name);
+    }
+    let lost = creations.iter().filter(|entry| entry.code == 504).count();
+    ensure!(names.len() <= lost, "nobody created {names:?}");
     Ok(())
 }
 
