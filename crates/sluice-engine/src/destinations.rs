@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use sluice_api::keys;
 
 use crate::moves::{self, Deadline, Destination, MoveKind, Moves};
@@ -83,6 +83,12 @@ pub fn scale_down_deadline(set: &ReplicaSet, now: Timestamp) -> Deadline {
     }
 }
 
+/// A deadline as the annotation has it: whole seconds, and never before its time.
+fn deadline_text(at: Timestamp) -> String {
+    let up = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    format!("{:.0}", at.round(up).unwrap_or(at))
+}
+
 /// The Services that moves are written to, by what the planner calls them.
 #[derive(Clone, Copy, Debug)]
 pub struct Services<'a> {
@@ -115,7 +121,7 @@ pub fn writes(
         }
         let action = match one.kind() {
             MoveKind::Scale { version, from, to } => scale(versions, *version, (*from, *to), replicas, plan),
-            MoveKind::SetDeadline(version, at) => amend(versions, *version, Some(&format!("{at:.0}"))),
+            MoveKind::SetDeadline(version, at) => amend(versions, *version, Some(&deadline_text(*at))),
             MoveKind::ClearDeadline(version) => amend(versions, *version, None),
             // Part of the routes.
             MoveKind::Weight(_) | MoveKind::Managed(_) => None,
@@ -190,4 +196,21 @@ fn select(world: &World, name: Option<&String>, hash: Option<&String>, plan: &mu
         resource_version: service.resource_version.clone(),
         hash: hash.cloned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pod_goes_before_its_time() {
+        for (at, text) in [
+            ("2026-11-21T07:13:07Z", "2026-11-21T07:13:07Z"),
+            ("2026-11-21T07:13:07.000000001Z", "2026-11-21T07:13:08Z"),
+            ("2026-12-31T23:59:59.6Z", "2027-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(deadline_text(at.parse().expect("a time")), text);
+        }
+        assert!(!deadline_text(Timestamp::MAX).is_empty(), "there is nothing after it");
+    }
 }

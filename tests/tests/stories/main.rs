@@ -1,7 +1,9 @@
 //! Stories on the simulated cluster: the real controller, virtual time.
 
+mod blue_green;
 mod canary;
 mod examples;
 mod pods;
 mod routed;
 mod services;
+mod timeline;

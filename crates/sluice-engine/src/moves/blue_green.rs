@@ -193,9 +193,13 @@ impl<'a> Pass<'a> {
         let Some(active) = &self.active else { return true };
         match active.selected {
             Some(selected) => selected == version || active.may_use(version),
-            // It leads to every version: what has pods now keeps them.
             None => self.set(version).size > 0,
         }
+    }
+
+    /// The active Service leads to every version. Then all pods together serve, as without blue-green.
+    fn is_wide(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.selected.is_none())
     }
 
     fn is_selected(&self, version: Version) -> bool {
@@ -248,7 +252,9 @@ impl<'a> Pass<'a> {
 
     fn shrink(&mut self) {
         let total: i64 = self.state.sets.iter().map(Set::stay).sum();
-        let mut spare = (total - self.state.corridor.floor()).max(0);
+        let is_wide = self.is_wide();
+        let least = self.state.corridor.floor().max(i64::from(is_wide));
+        let mut spare = (total - least).max(0);
         let mut delayed = 0;
         // The newest first: they have the first claim to wait.
         for version in (0..self.state.sets.len()).rev() {
@@ -261,7 +267,7 @@ impl<'a> Pass<'a> {
             } else {
                 self.leaving_size(version, &mut delayed)
             };
-            let is_guarded = self.intent.direction == Direction::Rest && self.replicas > 0;
+            let is_guarded = (self.intent.direction == Direction::Rest || is_wide) && self.replicas > 0;
             if is_guarded && to < set.size && set.stay() - to > spare {
                 // Not all at once: what goes may make room for the pods that are missing.
                 to = set.stay() - spare;
@@ -326,7 +332,8 @@ impl<'a> Pass<'a> {
         if !passed {
             return kept;
         }
-        if !self.is_serving(version) {
+        // Where it leads to every version, an old one may go as long as enough of the others serve.
+        if !self.is_serving(version) || self.is_wide() {
             return 0;
         }
         if let Some(active) = &self.active {

@@ -163,7 +163,10 @@ fn a_service_that_leads_to_every_version() {
         // Somebody took the selector away: it comes back to stable, and pods stay until it has.
         ("", "v2 to 1", "v1 4/4, v2 4/0", "A*", "active:=v1"),
         ("halted", "v2 to 1", "v1 4/4, v2 4/0", "A*", "active:=v1"),
-        ("", "v2 promoted", "v1 4/4 dl!, v2 4/2", "A*", "wait Carry"),
+        ("", "v2 promoted", "v1 4/4 dl!, v2 4/2", "A*", "v1:=1"), // both serve, three have to stay
+        ("", "v2 promoted", "v1 1/1 dl!, v2 4/2", "A*", "wait Carry"),
+        ("", "v3 to 0", "v1 4/0, v2 4/0 dl!, v3 4/4", "A*!", "v2:=0"),
+        ("unav=4", "v2 promoted", "v1 4/4 dl!, v2 4/0", "A*!", "v1:=1"), // not the last one
     ]);
 }
 

@@ -182,6 +182,20 @@ fn of_sizes() -> Vec<Mutant> {
     let gated = basis("bg");
     let open = Config { is_gated: false, ..gated };
     vec![
+        (
+            "old versions go though they are all that serves",
+            Config { may_meddle: true, ..open },
+            "pods stay for all callers",
+            |fleet, plan| {
+                let is_over = |v: &usize| fleet.is_leaving(*v) && fleet.pods[*v].deadline == Delay::Passed;
+                let is_wide = fleet.active.selected == WIDE && fleet.replicas > 0;
+                if let Some(version) =
+                    (0..VERSIONS).find(is_over).filter(|_| is_wide && !plan.iter().any(is_select))
+                {
+                    resize(plan, version, 0);
+                }
+            },
+        ),
         ("what late proxies use is not kept", open, "I4: somebody", |fleet, plan| {
             let is_late = |v: &usize| fleet.is_leaving(*v) && fleet.active.may_use(*v);
             let is_over = |v: &usize| fleet.pods[*v].deadline == Delay::Passed && fleet.pods[*v].size > 0;

@@ -144,7 +144,17 @@ fn shrink(config: &Config, before: &Fleet, after: &Fleet, version: usize, to: u8
     }
     let pods = before.pods[version];
     let all = pods.size.min(before.replicas);
-    if to < all && after.may_be_used(version) {
+    let is_wide = after.has_active && after.active.selected == WIDE;
+    if is_wide {
+        // Everybody may be sent anywhere: enough have to stay in all.
+        let least = config.floor(before).max(1);
+        if after.stay() < before.stay().min(least) {
+            return Err(format!("I1: {} pods stay for all callers", after.stay()));
+        }
+        if to < all && !before.is_leaving(version) {
+            return Err("I4: a version that belongs here shrinks".into());
+        }
+    } else if to < all && after.may_be_used(version) {
         return Err("I4: somebody may still be sent there".into());
     }
     if to < all && before.is_stable(version) {
