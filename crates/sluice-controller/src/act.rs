@@ -16,12 +16,13 @@ use sluice_api::keys;
 use sluice_engine::merge;
 use sluice_engine::plan::{Action, Plan};
 use sluice_engine::spec::SELECTED_AT;
-use sluice_engine::world::{Rollout, World};
+use sluice_engine::world::{Rollout, WorkloadKind, World};
 use sluice_traffic::{Edit, ObjectKind, ObjectRef};
 
 use crate::cache::ObjectKey;
 use crate::lease::Leadership;
 use crate::routes::{self, RouteMemory};
+use crate::workloads;
 
 /// The field manager of all our writes; Argo CD users know it by this name.
 pub const FIELD_MANAGER: &str = "rollouts-controller";
@@ -39,6 +40,8 @@ pub enum Kind {
     Pod,
     /// An object that routes stand in.
     Route(ObjectKind),
+    /// An object whose template a Rollout runs.
+    Workload(WorkloadKind),
 }
 
 impl Kind {
@@ -50,6 +53,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::Pod => "Pod",
             Kind::Route(kind) => kind.kind,
+            Kind::Workload(kind) => kind.name(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Kind {
             Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
             Kind::Pod => format!("/api/v1/namespaces/{namespace}/pods"),
             Kind::Route(kind) => routes::path(kind, None, namespace),
+            Kind::Workload(kind) => workloads::path(kind, namespace),
         }
     }
 }
@@ -302,6 +307,13 @@ impl Actor<'_> {
                 self.patch(Kind::Service, name, body, traces).await.map(|_| ())
             }
             Action::Evict { pod } => self.evict(pod).await,
+            Action::ScaleWorkload { kind, name, resource_version, replicas, annotations } => {
+                let body = json!({
+                    "metadata": {"resourceVersion": resource_version, "annotations": annotations_json(annotations)},
+                    "spec": {"replicas": replicas},
+                });
+                self.patch(Kind::Workload(*kind), name, body, traces).await.map(|_| ())
+            }
             Action::Route(wanted) => self.route(wanted, traces).await,
         }
     }

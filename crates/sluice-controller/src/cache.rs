@@ -7,10 +7,12 @@
 //! [`Versions`] to say.
 
 mod feed;
+mod lazy;
 mod versions;
 mod watched;
 
 pub use feed::Source;
+pub use lazy::LazyCaches;
 pub use versions::{Freshness, Versions, compare_versions};
 
 use std::{

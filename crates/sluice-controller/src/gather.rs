@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
+use sluice_api::rollout::RolloutStatus;
 use sluice_api::validation::validate_rollout;
 use sluice_engine::spec::{self, OwnedSet, Owner};
-use sluice_engine::world::{Pod, Rollout, Service, Settings, Traffic, World};
+use sluice_engine::world::{InvalidSpec, Pod, Rollout, Service, Settings, Traffic, Workload, World};
 
 use crate::cache::{Body, Cache, ObjectKey};
-use crate::routes;
+use crate::{routes, workloads};
 
 /// The index entry of ReplicaSets that nobody owns.
 pub const ORPHANS: &str = "orphans";
@@ -52,10 +53,11 @@ pub fn service_names(rollout: &Rollout) -> Vec<&String> {
     services.into_iter().map(|(_, name)| name).collect()
 }
 
-/// The index entries of a Rollout: the Services that it names, and the objects that its routes stand in.
+/// The index entries of a Rollout: the Services that it names, the objects that its routes stand in, and the
+/// workload whose template it runs.
 pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
     let services = service_names(rollout).into_iter().map(|name| format!("{}/{name}", rollout.namespace));
-    services.chain(routes::index(rollout)).collect()
+    services.chain(routes::index(rollout)).chain(workloads::index(rollout)).collect()
 }
 
 /// The index entries of a Service: the Rollout whose name it carries.
@@ -83,6 +85,21 @@ pub fn index_set(set: &OwnedSet) -> Vec<String> {
     if set.owner == Owner::Nobody { vec![ORPHANS.into()] } else { Vec::new() }
 }
 
+/// What is known of a Rollout's surroundings beside its ReplicaSets and Services.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// What traffic does now.
+    pub traffic: Traffic,
+    /// Its pods, if they had to be looked at.
+    pub pods: Option<Vec<Pod>>,
+    /// Why pods are not available, by name of their ReplicaSet.
+    pub troubles: BTreeMap<String, String>,
+    /// The workload that it names.
+    pub workload: Option<Result<Arc<Workload>, String>>,
+    /// Workloads that it does not stand in for any more.
+    pub left_workloads: Vec<Arc<Workload>>,
+}
+
 /// What the caches say about one Rollout. Names the ReplicaSet that cannot be read, if there is one: a
 /// decision without it would be about another world.
 ///
@@ -92,9 +109,7 @@ pub fn world(
     rollout: Arc<Rollout>,
     sets: &Cache<OwnedSet>,
     services: &Cache<Service>,
-    traffic: Traffic,
-    pods: Option<Vec<Pod>>,
-    troubles: BTreeMap<String, String>,
+    surroundings: Surroundings,
     settings: Settings,
 ) -> Result<World, String> {
     let mut replica_sets = Vec::new();
@@ -123,5 +138,61 @@ pub fn world(
     });
     let former_services = former_services(&rollout, services);
     let services = found.collect();
-    Ok(World { rollout, replica_sets, orphans, services, former_services, traffic, pods, troubles, settings })
+    let Surroundings { traffic, pods, troubles, workload, left_workloads } = surroundings;
+    Ok(World {
+        rollout,
+        replica_sets,
+        orphans,
+        services,
+        former_services,
+        workload,
+        left_workloads,
+        traffic,
+        pods,
+        troubles,
+        settings,
+    })
+}
+
+/// What is left to be done for a Rollout that is gone, or going: workloads that were scaled down for it, and
+/// the Services that it narrowed.
+pub fn gone(
+    key: &ObjectKey,
+    left_workloads: Vec<Arc<Workload>>,
+    services: &Cache<Service>,
+    settings: Settings,
+) -> World {
+    let mut narrowed = BTreeMap::new();
+    services.for_each(|service, body| {
+        let Some(found) = body.good().filter(|_| service.namespace == key.namespace) else { return };
+        if found.managed_by.as_deref() == Some(&*key.name) {
+            narrowed.insert(service.name.to_string(), Service::clone(found));
+        }
+    });
+    let uid = left_workloads.iter().find_map(|workload| Some(workload.drained.as_ref()?.uid.clone()));
+    let rollout = Rollout {
+        namespace: key.namespace.to_string(),
+        name: key.name.to_string(),
+        uid: uid.unwrap_or_default(),
+        generation: 0,
+        resource_version: String::new(),
+        is_deleting: true,
+        annotations: BTreeMap::new(),
+        workload: None,
+        spec: Err(InvalidSpec { message: "the Rollout is gone".into(), replicas: None }),
+        status: RolloutStatus::default(),
+    };
+    World {
+        rollout: Arc::new(rollout),
+        replica_sets: Vec::new(),
+        orphans: Vec::new(),
+        services: narrowed,
+        former_services: BTreeMap::new(),
+        workload: None,
+        left_workloads,
+        traffic: Traffic::default(),
+        pods: None,
+        troubles: BTreeMap::new(),
+        settings,
+    }
 }

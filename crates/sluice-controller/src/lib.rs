@@ -21,5 +21,6 @@ pub mod reconcile;
 pub mod routes;
 pub mod run;
 pub mod server;
+pub mod workloads;
 
 pub use run::{Controller, Handle, Options};

@@ -20,13 +20,14 @@ use crate::act::{self, ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
-use crate::gather;
+use crate::gather::{self, Surroundings};
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
 use crate::pod_sync;
 use crate::pods::{self, PodWatches};
 use crate::queue::Outcome;
 use crate::routes::{self, RouteMemory, RouteObjects};
+use crate::workloads::{self, Workloads};
 
 /// How long a watch may take to show our own write before we ask.
 pub const WATCH_PATIENCE: Duration = Duration::from_secs(10);
@@ -60,6 +61,8 @@ pub struct Reconciler {
     pub route_objects: RouteObjects,
     /// What is remembered of routes.
     pub route_memory: RouteMemory,
+    /// Objects whose templates Rollouts run.
+    pub workloads: Workloads,
     /// Pods that are awaited.
     pub pods: PodWatches,
     /// Where events go.
@@ -132,10 +135,11 @@ impl Reconciler {
     pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
         let rollout = self.rollouts.get(key)?;
         let traffic = self.routes(&rollout).ok()?.map(|look| look.traffic).unwrap_or_default();
+        let workloads::Look { rollout, workload, left } =
+            workloads::look(&rollout, &self.workloads, &self.sets).ok()?;
         let troubles = self.pods.troubles(key);
-        let world =
-            gather::world(rollout, &self.sets, &self.services, traffic, None, troubles, self.settings)
-                .ok()?;
+        let surroundings = Surroundings { traffic, pods: None, troubles, workload, left_workloads: left };
+        let world = gather::world(rollout, &self.sets, &self.services, surroundings, self.settings).ok()?;
         let plan = sluice_engine::decide(&world, self.clock.now());
         Some(json!({
             "world": format!("{world:#?}"),
@@ -152,13 +156,11 @@ impl Reconciler {
         let rollout = match self.rollouts.body(&key) {
             None => {
                 self.pods.follow(&key, None);
-                return match self.release_services(&key).await {
-                    Ok(()) => Outcome::Done(None),
-                    Err(error) => {
-                        tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot release its Services: {error}");
-                        Outcome::Failed
-                    }
-                };
+                if let Err(error) = self.release_services(&key).await {
+                    tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot release its Services: {error}");
+                    return Outcome::Failed;
+                }
+                return self.after_the_end(&key, false).await;
             }
             Some(Body::Broken(problem)) => {
                 tracing::warn!(namespace = %key.namespace, rollout = %key.name, "the object cannot be read: {problem}");
@@ -168,7 +170,7 @@ impl Reconciler {
         };
         if rollout.is_deleting {
             self.pods.follow(&key, None);
-            return Outcome::Done(None);
+            return self.after_the_end(&key, true).await;
         }
         match self.freshness(&key).await {
             Ok(None) => {}
@@ -178,15 +180,19 @@ impl Reconciler {
                 return Outcome::Failed;
             }
         }
-        let Ok(routes) = self.routes(&rollout) else {
+        let (Ok(routes), Ok(look)) =
+            (self.routes(&rollout), workloads::look(&rollout, &self.workloads, &self.sets))
+        else {
             return Outcome::Done(Some(Instant::now() + READING_PATIENCE));
         };
+        let workloads::Look { rollout, workload, left } = look;
         let traffic = routes.as_ref().map(|look| look.traffic.clone()).unwrap_or_default();
         let troubles = self.pods.troubles(&key);
         let restarting = matches!(restart::due(&rollout, self.clock.now()), restart::Due::Now(_));
         let pods = if restarting { self.list_pods(&rollout).await } else { None };
+        let surroundings = Surroundings { traffic, pods, troubles, workload, left_workloads: left };
         let (sets, services) = (&self.sets, &self.services);
-        let world = match gather::world(rollout, sets, services, traffic, pods, troubles, self.settings) {
+        let world = match gather::world(rollout, sets, services, surroundings, self.settings) {
             Ok(world) => world,
             Err(problem) => {
                 tracing::error!(namespace = %key.namespace, rollout = %key.name, "{problem}");
@@ -261,13 +267,65 @@ impl Reconciler {
 
     /// The pods of a Rollout, asked for live: a restart must not count one twice that is on its way out.
     async fn list_pods(&self, rollout: &Rollout) -> Option<Vec<sluice_engine::world::Pod>> {
-        let spec = rollout.spec.as_ref().ok()?;
+        // A selector that stands in a workload which is missing is not known.
+        let spec = rollout.spec.as_ref().ok().filter(|spec| !spec.label_selector.is_empty())?;
         match pods::list(&self.client, &rollout.namespace, spec).await {
             Ok(pods) => Some(pods),
             Err(error) => {
                 tracing::warn!(namespace = %rollout.namespace, rollout = %rollout.name, "cannot list pods: {error}");
                 None
             }
+        }
+    }
+
+    /// Gives workloads their pods back that were scaled down for a Rollout which is gone, or going.
+    async fn after_the_end(&self, key: &ObjectKey, is_known_to_go: bool) -> Outcome {
+        let left = workloads::left_by(&self.workloads, key);
+        if left.is_empty() {
+            return Outcome::Done(None);
+        }
+        let is_gone = async {
+            if let Some(at) = self.freshness(key).await? {
+                return Ok(Err(at));
+            }
+            // What our watch does not show may be another controller's.
+            Ok(Ok(is_known_to_go || self.is_gone(key).await?))
+        };
+        match is_gone.await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return Outcome::Done(None),
+            Ok(Err(at)) => return Outcome::Done(Some(at)),
+            Err(problem) => {
+                let problem: kube::Error = problem;
+                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot ask for a live object: {problem}");
+                return Outcome::Failed;
+            }
+        }
+        let world = gather::gone(key, left, &self.services, self.settings);
+        let now = self.clock.now();
+        let plan = sluice_engine::decide(&world, now);
+        let actor =
+            Actor { client: &self.client, leadership: &self.leadership, world: &world, now, routes: None };
+        let acted = actor.act(&plan).await;
+        self.remember(key, &acted);
+        match acted.result {
+            Ok(()) => {
+                self.emit(&world.rollout, &plan);
+                Outcome::Done(None)
+            }
+            Err(error) => self.trouble(key, &world, &plan, error).await,
+        }
+    }
+
+    /// Whether no Rollout of this name lives, whoever looks after it.
+    async fn is_gone(&self, key: &ObjectKey) -> Result<bool, kube::Error> {
+        let request = kube::core::Request::new(Kind::Rollout.path(&key.namespace))
+            .get(&key.name, &kube::api::GetParams::default())
+            .map_err(kube::Error::BuildRequest)?;
+        match self.client.request::<Value>(request).await {
+            Ok(object) => Ok(!object["metadata"]["deletionTimestamp"].is_null()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
@@ -316,6 +374,7 @@ impl Reconciler {
                         Kind::Service => self.services.relist(),
                         Kind::Pod => {}
                         Kind::Route(kind) => self.route_objects.relist(kind),
+                        Kind::Workload(kind) => self.workloads.cache(kind).relist(),
                     }
                     match live {
                         Some(version) => self.versions.wrote(target, version, now),
@@ -337,13 +396,16 @@ impl Reconciler {
             Kind::Service => self.services.version(key),
             Kind::Pod => None,
             Kind::Route(kind) => self.route_objects.version(*kind, key),
+            Kind::Workload(kind) => self.workloads.cache(*kind).version(key),
         }
     }
 
     async fn live_version(&self, (kind, key): &Target) -> Result<Option<String>, kube::Error> {
         let path = match kind {
             Kind::Route(route) => self.route_objects.path(*route, &key.namespace, &key.name),
-            Kind::Rollout | Kind::ReplicaSet | Kind::Service | Kind::Pod => kind.path(&key.namespace),
+            Kind::Rollout | Kind::ReplicaSet | Kind::Service | Kind::Pod | Kind::Workload(_) => {
+                kind.path(&key.namespace)
+            }
         };
         let request = kube::core::Request::new(path)
             .get(&key.name, &kube::api::GetParams::default())

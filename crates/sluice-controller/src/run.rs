@@ -7,6 +7,7 @@ use std::time::Duration;
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
 use sluice_engine::spec::{OwnedSet, Owner};
+use sluice_engine::workload;
 use sluice_engine::world::{Rollout, Service, Settings, Strategy};
 
 use crate::cache::{Cache, ObjectKey, Source, Versions};
@@ -19,6 +20,7 @@ use crate::pods::PodWatches;
 use crate::queue::{self, Queue};
 use crate::reconcile::{Counts, Pending, Reconciler, WATCH_PATIENCE};
 use crate::routes::{self, RouteMemory, RouteObjects};
+use crate::workloads::{self, Workloads};
 
 /// What a controller is run with.
 #[derive(Clone)]
@@ -200,6 +202,7 @@ impl Controller {
         let (events, writer) = Events::new(client.clone(), clock.clone(), leadership.clone());
         let rollouts = Cache::with_index("Rollout", gather::index_rollout);
         let route_objects = route_objects(&options, &client, &queue, &rollouts);
+        let workloads = workloads(&options, &client, &queue, &rollouts);
         let reconciler = Reconciler {
             client: client.clone(),
             clock: clock.clone(),
@@ -210,6 +213,7 @@ impl Controller {
             services: Cache::with_index("Service", gather::index_service),
             route_objects,
             route_memory: RouteMemory::default(),
+            workloads,
             pods: PodWatches::new(client.clone(), queue.clone()),
             events,
             versions: Versions::new(WATCH_PATIENCE),
@@ -258,6 +262,7 @@ impl Controller {
         let _ = stop.send(true);
         while election.join_next().await.is_some() {}
         reconciler.route_objects.shutdown().await;
+        reconciler.workloads.shutdown().await;
         tasks.shutdown().await;
     }
 }
@@ -285,6 +290,13 @@ async fn work(
         );
         for key in reconciler.rollouts.keys() {
             queue.add(key);
+        }
+        for (_, cache) in reconciler.workloads.all() {
+            cache.for_each(|_, body| {
+                if let Some(key) = body.good().and_then(|workload| workloads::told(workload)) {
+                    queue.add(key);
+                }
+            });
         }
         let pass = {
             let reconciler = Arc::clone(reconciler);
@@ -383,17 +395,8 @@ fn route_objects(
     queue: &Queue<ObjectKey>,
     rollouts: &Cache<Rollout>,
 ) -> RouteObjects {
-    let (client, seed, period) = (client.clone(), options.seed, options.audit_period);
-    let namespace = options.namespace.clone();
-    let source = move |resources| {
-        let source = Source::optional(client.clone(), resources).in_namespace(namespace.clone()).seeded(seed);
-        match period {
-            Some(period) => source.audited_every(period),
-            None => source,
-        }
-    };
     let (queue, rollouts) = (queue.clone(), rollouts.clone());
-    RouteObjects::new(source, move |kind, source, cache, tasks| {
+    RouteObjects::new(optional_source(options, client), move |kind, source, cache, tasks| {
         let (queue, rollouts) = (queue.clone(), rollouts.clone());
         tasks.spawn(cache.feed(source, routes::read_object, move |change| {
             let name = routes::index_name(kind, &change.key.namespace, &change.key.name);
@@ -401,6 +404,53 @@ fn route_objects(
                 queue.add(key);
             }
         }));
+    })
+}
+
+/// How a kind is watched that need not exist.
+fn optional_source(
+    options: &Options,
+    client: &Client,
+) -> impl Fn(Vec<ApiResource>) -> Source + Send + Sync + use<> {
+    let (client, seed, period) = (client.clone(), options.seed, options.audit_period);
+    let namespace = options.namespace.clone();
+    move |resources| {
+        let source = Source::optional(client.clone(), resources).in_namespace(namespace.clone()).seeded(seed);
+        match period {
+            Some(period) => source.audited_every(period),
+            None => source,
+        }
+    }
+}
+
+/// The caches of workloads; a change of one is told to the Rollouts that name it, and to the one that it was
+/// scaled down for.
+fn workloads(
+    options: &Options,
+    client: &Client,
+    queue: &Queue<ObjectKey>,
+    rollouts: &Cache<Rollout>,
+) -> Workloads {
+    let source = optional_source(options, client);
+    let (queue, rollouts) = (queue.clone(), rollouts.clone());
+    Workloads::new(move |kind, tasks| {
+        let cache = workloads::cache(kind);
+        let (queue, rollouts) = (queue.clone(), rollouts.clone());
+        let read = move |object| workload::read(kind, object).map_err(|error| error.to_string());
+        let source = source(vec![workloads::resource(kind)]);
+        tasks.spawn(cache.clone().feed(source, read, move |change| {
+            let (old, new) = (change.old_object(), change.new_object());
+            if old.zip(new).is_some_and(|(old, new)| workload::is_same(old, new)) {
+                return;
+            }
+            let name = workloads::index_name(kind, &change.key.namespace, &change.key.name);
+            let named = rollouts.indexed(&name).into_iter().map(|(key, _)| key);
+            let told = old.into_iter().chain(new).filter_map(|workload| workloads::told(workload));
+            for key in named.chain(told) {
+                queue.add(key);
+            }
+        }));
+        cache
     })
 }
 

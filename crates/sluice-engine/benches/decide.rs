@@ -62,6 +62,8 @@ fn world(revisions: i64) -> World {
         replica_sets: (1..=revisions).map(set).collect(),
         orphans: Vec::new(),
         services: BTreeMap::new(),
+        workload: None,
+        left_workloads: Vec::new(),
         traffic: Traffic::default(),
         pods: None,
         former_services: BTreeMap::new(),

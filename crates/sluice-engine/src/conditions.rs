@@ -27,6 +27,8 @@ pub mod kind {
     pub const REPLICA_FAILURE: &str = "ReplicaFailure";
     /// What is awaited: present while the goal is not reached.
     pub const WAITING: &str = "Waiting";
+    /// A workload runs its pods beside those of the Rollout that took its template, and nobody scales it down.
+    pub const DOUBLE_CAPACITY: &str = "DoubleCapacity";
     /// The most available pods that the current version has had during this update.
     pub const MOST_AVAILABLE: &str = "MostAvailable";
 }
@@ -63,6 +65,8 @@ pub mod reason {
     pub const TIMED_OUT: &str = "ProgressDeadlineExceeded";
     /// Its ReplicaSet could not be created.
     pub const CREATE_ERROR: &str = "ReplicaSetCreateError";
+    /// Of `DoubleCapacity`.
+    pub const NOT_SCALED_DOWN: &str = "NotScaledDown";
     /// Of `MostAvailable`.
     pub const HIGH_WATER: &str = "HighWaterMark";
 }

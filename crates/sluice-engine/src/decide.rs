@@ -6,17 +6,23 @@ use sluice_api::rollout::RolloutPhase;
 use crate::moves::{Wait, WaitReason};
 use crate::plan::{Action, Event, Plan, Write};
 use crate::world::{InvalidSpec, Rollout, Strategy, World};
-use crate::{blue_green, canary, conditions, references, status};
+use crate::{blue_green, canary, conditions, references, status, workload};
 
 /// Decides what is to be done about one Rollout now. Total: it never fails and never waits; what is not
 /// ready is a [`Wait`] in the plan.
 pub fn decide(world: &World, now: Timestamp) -> Plan {
     let rollout = &*world.rollout;
+    if rollout.is_deleting || !world.left_workloads.is_empty() {
+        return workload::give_back(world);
+    }
     match &rollout.spec {
         Err(problem) => hold_invalid(rollout, problem, now),
         Ok(spec) => {
             if let Some(what) = spec.strategy.not_carried_out() {
                 return hold_unsupported(rollout, what);
+            }
+            if let Some(plan) = workload::note_generation(world) {
+                return plan;
             }
             if !world.orphans.is_empty() {
                 return adopt(world);

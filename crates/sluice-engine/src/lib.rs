@@ -7,7 +7,7 @@
 //! `pass` (what every strategy does alike), `canary` and `blue_green` (the machines: where we want to be), `moves` (the planner: which writes are safe now),
 //! `replicas` (arithmetic), `restart` (which pod may go), `identity` (which ReplicaSet is which revision), `template` (when two
 //! templates mean the same), `status`, `conditions`, `deadline`, `parts` (what pods carry
-//! because of the part that their version plays), `references`, `destinations`, `traffic` (what is known of routes),
+//! because of the part that their version plays), `references`, `workload` (templates that stand elsewhere), `destinations`, `traffic` (what is known of routes),
 //! `spec`.
 
 #![warn(missing_docs)]
@@ -33,6 +33,7 @@ pub mod status;
 pub mod template;
 pub mod traffic;
 pub mod troubles;
+pub mod workload;
 pub mod world;
 
 #[cfg(test)]

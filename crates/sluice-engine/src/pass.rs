@@ -98,7 +98,7 @@ impl<'a> Pass<'a> {
                 versions.len() - 1
             }
         };
-        let replicas = spec.replicas.unwrap_or_else(|| default_replicas(rollout, &sets));
+        let replicas = spec.replicas.unwrap_or_else(|| default_replicas(world, &sets));
         let mut pass = Pass {
             world,
             rollout,
@@ -122,6 +122,13 @@ impl<'a> Pass<'a> {
             plan: Plan::default(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
+        match &world.workload {
+            None => pass.status.workload_observed_generation.clear(),
+            Some(Ok(workload)) => {
+                pass.status.workload_observed_generation = workload.generation.to_string();
+            }
+            Some(Err(_)) => {}
+        }
         if spec.replicas.is_none() {
             let message = format!("spec.replicas was not set, {} is written", pass.replicas);
             pass.plan.events.push(Event::normal("ReplicasDefaulted", message));
@@ -537,6 +544,8 @@ impl<'a> Pass<'a> {
         let is_held = self.is_created_under_pause();
         match self.set(self.new) {
             None if self.problem.is_some() => return false,
+            // Without its workload the template is not known, so no ReplicaSet can be brought in line with it.
+            Some(_) if matches!(self.world.workload, Some(Err(_))) => return !is_held,
             None => {
                 let size = if self.spec.is_paused { 0 } else { planned_size(moves, self.new).unwrap_or(0) };
                 self.create(size);
@@ -810,6 +819,7 @@ impl<'a> Pass<'a> {
         let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);
         let is_at_goal = status::is_at_goal(&self.status, &facts);
         self.recheck(recheck);
+        self.tend_workload();
         self.plan.status_changed = self.status != self.rollout.status;
         self.plan.is_unexplained = findings.wait.is_none() && self.plan.is_empty() && !is_at_goal;
         self.plan.wait = findings.wait;
@@ -835,8 +845,13 @@ fn planned_size(moves: &Moves, version: usize) -> Option<i64> {
     })
 }
 
-/// `spec.replicas` where nobody set one: what the stable version was sized for, else 1.
-fn default_replicas(rollout: &Rollout, sets: &[&ReplicaSet]) -> i64 {
-    let stable = sets.iter().find(|set| !set.hash.is_empty() && set.hash == rollout.status.stable_rs);
-    stable.and_then(|set| set.annotation(keys::DESIRED_REPLICAS)?.parse().ok()).unwrap_or(1)
+/// `spec.replicas` where nobody set one: what the stable version was sized for, else what the workload has
+/// that this Rollout is to stand in for, else 1.
+fn default_replicas(world: &World, sets: &[&ReplicaSet]) -> i64 {
+    let hash = &world.rollout.status.stable_rs;
+    let stable = sets.iter().find(|set| !set.hash.is_empty() && set.hash == *hash);
+    let sized_for = stable.and_then(|set| set.annotation(keys::DESIRED_REPLICAS)?.parse().ok());
+    let workload = world.workload.as_ref().and_then(|workload| workload.as_ref().ok());
+    let workload = workload.map(|workload| workload.size).filter(|size| *size > 0);
+    sized_for.or(workload).unwrap_or(1)
 }

@@ -12,6 +12,7 @@ use sluice_api::rollout::RolloutStatus;
 use crate::moves::Wait;
 use crate::parts::PodSync;
 use crate::traffic::Routes;
+use crate::world::WorkloadKind;
 
 /// Everything to be done about one Rollout now.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +132,19 @@ pub enum Action {
     Evict {
         /// Its name.
         pod: String,
+    },
+    /// Resize a workload that the Rollout stands in for, or does not stand in for any more.
+    ScaleWorkload {
+        /// Its kind.
+        kind: WorkloadKind,
+        /// Its name.
+        name: String,
+        /// The resource version that was looked at.
+        resource_version: String,
+        /// The new size.
+        replicas: i64,
+        /// Annotations to set or remove with it.
+        annotations: BTreeMap<String, Option<String>>,
     },
     /// Let every router's objects ask for these routes. Where they do already, that is noted and nothing
     /// is sent.

@@ -6,6 +6,9 @@ use crate::world::{InvalidSpec, Spec, World};
 
 /// Returns the first reference that does not hold, in the words of the condition.
 pub fn check(world: &World, spec: &Spec) -> Option<InvalidSpec> {
+    if let Some(Err(problem)) = &world.workload {
+        return Some(InvalidSpec { message: problem.clone(), replicas: spec.replicas });
+    }
     let problem = spec.strategy.services().into_iter().find_map(|(field, name)| {
         service(world, spec, name)
             .map(|problem| format!("spec.strategy.{field}: Invalid value: \"{name}\": {problem}"))

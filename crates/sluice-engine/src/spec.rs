@@ -22,6 +22,7 @@ use crate::moves::Threshold;
 use crate::parts::{self, Metadata, Parts};
 use crate::template::{self, Injected};
 use crate::traffic::ManagedRoute;
+use crate::workload;
 use crate::world::{
     BlueGreen, Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec, Step, Strategy,
     Template, Verify,
@@ -33,6 +34,10 @@ pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout 
         Some(message) => Err(InvalidSpec { message, replicas: object.spec.replicas.map(i64::from) }),
         None => spec(&object.spec),
     };
+    // One that matches everything says nothing of its own.
+    let gives_selector = object.spec.selector.as_ref().is_none_or(sluice_api::LabelSelector::is_empty);
+    let workload = object.spec.workload_ref.as_ref();
+    let workload = workload.map(|reference| workload::reference(reference, gives_selector));
     let metadata = object.metadata;
     if let (Ok(spec), Some(annotations)) = (&mut spec, &metadata.annotations) {
         with_annotations(&mut spec.strategy, annotations);
@@ -50,6 +55,7 @@ pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout 
             .into_iter()
             .filter(|(key, _)| is_kept(key))
             .collect(),
+        workload,
         spec,
         status: object.status.unwrap_or_default(),
     }
@@ -58,19 +64,19 @@ pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout 
 fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
     let invalid =
         |message: &str| InvalidSpec { message: message.into(), replicas: spec.replicas.map(i64::from) };
-    let strategy = match (&spec.workload_ref, &spec.strategy.canary) {
-        (Some(_), _) => Strategy::Unsupported("spec.workloadRef"),
-        (None, Some(canary)) => not_carried_out(canary)
+    let strategy = match &spec.strategy.canary {
+        Some(canary) => not_carried_out(canary)
             .map_or_else(|| Strategy::Canary(canary_strategy(canary)), Strategy::Unsupported),
-        (None, None) => match (&spec.strategy.blue_green, &spec.strategy.rolling_update) {
+        None => match (&spec.strategy.blue_green, &spec.strategy.rolling_update) {
             (Some(strategy), _) => blue_green_strategy(strategy),
             (None, Some(rolling)) => rolling_strategy(rolling),
             (None, None) => Strategy::Unsupported("spec.strategy"),
         },
     };
     let template = match (&spec.template, &spec.workload_ref) {
-        (Some(template), _) => Template::new(&template.to_value()),
-        (None, Some(_)) => Template::new(&Value::Null),
+        // Whoever looks fills it in from the workload.
+        (_, Some(_)) => Template::new(&Value::Null),
+        (Some(template), None) => Template::new(&template.to_value()),
         (None, None) => {
             return Err(invalid("spec.template: Required value: the Rollout has no pod template"));
         }

@@ -116,7 +116,11 @@ fn count(status: &mut RolloutStatus, facts: &Facts) {
     status.available_replicas = sum(|set| set.available);
     status.hpa_replicas = status.replicas;
     status.updated_replicas = int(facts.new.map_or(0, |set| set.existing));
-    status.selector.clone_from(&facts.spec.selector_text);
+    // A selector that stands in a workload which is missing is the one that was last seen.
+    let is_known = !facts.spec.label_selector.is_empty();
+    if is_known {
+        status.selector.clone_from(&facts.spec.selector_text);
+    }
     let Some(active) = &facts.active else { return };
     status.blue_green.active_selector.clone_from(&active.active);
     status.blue_green.preview_selector = active.preview.clone().unwrap_or_default();
@@ -125,9 +129,11 @@ fn count(status: &mut RolloutStatus, facts: &Facts) {
         status.ready_replicas = int(set.ready);
         status.available_replicas = int(set.available);
         status.hpa_replicas = int(set.existing);
-        let mut selector = facts.spec.label_selector.clone();
-        selector.match_labels.insert(keys::POD_TEMPLATE_HASH.into(), set.hash.clone());
-        status.selector = selector.to_text();
+        if is_known {
+            let mut selector = facts.spec.label_selector.clone();
+            selector.match_labels.insert(keys::POD_TEMPLATE_HASH.into(), set.hash.clone());
+            status.selector = selector.to_text();
+        }
     }
 }
 

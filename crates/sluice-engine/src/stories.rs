@@ -119,6 +119,7 @@ impl Story {
             resource_version: "1".into(),
             is_deleting: false,
             annotations: BTreeMap::new(),
+            workload: None,
             spec: Ok(spec),
             status: sluice_api::rollout::RolloutStatus::default(),
         };
@@ -129,6 +130,8 @@ impl Story {
                 orphans: vec![],
                 services: BTreeMap::new(),
                 former_services: BTreeMap::new(),
+                workload: None,
+                left_workloads: vec![],
                 traffic: Traffic::default(),
                 troubles: BTreeMap::new(),
                 pods: None,
@@ -389,6 +392,7 @@ impl Story {
             Action::Scale { name, replicas, .. } => format!("scale {name} {replicas}"),
             Action::Route(_) => return self.carry_out_route(action),
             Action::Evict { pod } => format!("evict {pod}"),
+            Action::ScaleWorkload { name, replicas, .. } => format!("scale workload {name} {replicas}"),
             other => format!("{other:?}"),
         });
         match action {
@@ -415,7 +419,11 @@ impl Story {
             Action::DeleteReplicaSet { name, .. } => self.world.replica_sets.retain(|set| set.name != *name),
             Action::AnnotateRollout { annotations } => {
                 for (key, value) in annotations {
-                    self.rollout().annotations.insert(key.clone(), value.clone().unwrap_or_default());
+                    let known = &mut self.rollout().annotations;
+                    match value {
+                        Some(value) => known.insert(key.clone(), value.clone()),
+                        None => known.remove(key),
+                    };
                 }
             }
             Action::DefaultReplicas(replicas) => self.spec().replicas = Some(*replicas),
@@ -430,6 +438,14 @@ impl Story {
                 self.world.former_services.remove(name).expect("a Service that exists");
             }
             Action::Evict { pod } => self.evict(pod),
+            Action::ScaleWorkload { replicas, annotations, .. } => {
+                let workload = match &mut self.world.workload {
+                    Some(Ok(workload)) if self.world.left_workloads.is_empty() => workload,
+                    _ => self.world.left_workloads.first_mut().expect("a workload to scale"),
+                };
+                crate::workload::tests::carry_out(Arc::make_mut(workload), *replicas, annotations);
+                self.world.left_workloads.retain(|workload| workload.drained.is_some());
+            }
             Action::Route(_) => {}
         }
     }

@@ -12,7 +12,7 @@ use sluice_api::rollout::{ConditionStatus, RolloutStatus};
 use sluice_api::traffic_routing::TrafficRouting;
 use sluice_api::{IntOrString, LabelSelector};
 
-use crate::moves::{LiveWeight, ManagedRoutes, Threshold};
+use crate::moves::{LiveWeight, ManagedRoutes, ScaleDown, Threshold};
 use crate::parts::Parts;
 use crate::replicas::Corridor;
 use crate::template::{self, Injected, TemplateDigest};
@@ -31,6 +31,10 @@ pub struct World {
     pub services: BTreeMap<String, Service>,
     /// Services that carry its name and that its spec does not name any more.
     pub former_services: BTreeMap<String, Service>,
+    /// The object that `spec.workloadRef` names, or why its template cannot be used; `None`: it names none.
+    pub workload: Option<Result<Arc<Workload>, String>>,
+    /// Workloads that were drained for this Rollout, or one of its name, and that it does not stand in for.
+    pub left_workloads: Vec<Arc<Workload>>,
     /// What traffic does now, for a Rollout whose share a router carries.
     pub traffic: Traffic,
     /// The Rollout's pods, looked at only while a restart is due.
@@ -73,6 +77,8 @@ pub struct Rollout {
     pub is_deleting: bool,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,
+    /// `spec.workloadRef`: also of a spec that is invalid.
+    pub workload: Option<WorkloadRef>,
     /// The spec, or the first problem that keeps it from being carried out.
     pub spec: Result<Spec, InvalidSpec>,
     /// `status`, as it was last written by anybody.
@@ -84,6 +90,81 @@ impl Rollout {
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.get(key).map(String::as_str)
     }
+}
+
+/// Names the object that a Rollout takes its template from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkloadRef {
+    /// Its kind, or the name of one that has no template to give.
+    pub kind: Result<WorkloadKind, String>,
+    /// Its name.
+    pub name: String,
+    /// When it is scaled down.
+    pub scale_down: ScaleDown,
+    /// The Rollout has no selector of its own.
+    pub gives_selector: bool,
+}
+
+/// The kinds of objects that have a template to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WorkloadKind {
+    /// The only one that is ever scaled down.
+    Deployment,
+    /// One that is not ours.
+    ReplicaSet,
+    /// A template alone.
+    PodTemplate,
+}
+
+impl WorkloadKind {
+    /// `kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkloadKind::Deployment => "Deployment",
+            WorkloadKind::ReplicaSet => "ReplicaSet",
+            WorkloadKind::PodTemplate => "PodTemplate",
+        }
+    }
+}
+
+/// An object that a Rollout takes its template from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: WorkloadKind,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Its pod template.
+    pub template: Template,
+    /// What keeps that template from becoming pods.
+    pub problem: Option<String>,
+    /// `spec.selector`, if the kind has one.
+    pub selector: Option<LabelSelector>,
+    /// `spec.replicas`.
+    pub size: i64,
+    /// `status.replicas`.
+    pub existing: i64,
+    /// What a Rollout made of its size.
+    pub drained: Option<Drained>,
+}
+
+/// The note on a workload that was scaled down for a Rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// The Rollout's name.
+    pub rollout: String,
+    /// The Rollout's uid.
+    pub uid: String,
+    /// The size that it was last scaled down to.
+    pub to: i64,
+    /// Its size before that, if it can be read.
+    pub before: Option<i64>,
 }
 
 /// Why a spec cannot be carried out, in the words of the condition.
@@ -129,7 +210,7 @@ pub struct Spec {
 }
 
 /// A pod template and what it means.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// As written, in JSON: only looked into when a ReplicaSet is made of it.
     pub text: Arc<str>,
@@ -150,6 +231,11 @@ impl Template {
             labels,
             digest: template::digest(json, &Injected::default()),
         }
+    }
+
+    /// A template of which only the meaning is known: versions are told apart by it, and none is made of it.
+    pub fn of_digest(digest: TemplateDigest) -> Template {
+        Template { text: "null".into(), labels: BTreeMap::new(), digest }
     }
 
     /// Returns the template as JSON.
@@ -176,6 +262,15 @@ impl Strategy {
             Strategy::Canary(canary) => canary.routing.as_ref()?.unsupported.as_deref(),
             Strategy::BlueGreen(_) => None,
             Strategy::Unsupported(what) => Some(what),
+        }
+    }
+
+    /// How far sizes may stray from `replicas`.
+    pub fn corridor(&self, replicas: i64) -> Corridor {
+        match self {
+            Strategy::Canary(canary) => canary.corridor(replicas),
+            Strategy::BlueGreen(strategy) => strategy.corridor(replicas),
+            Strategy::Unsupported(_) => Corridor { replicas, surge: 0, unavailable: 0 },
         }
     }
 

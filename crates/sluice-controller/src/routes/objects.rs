@@ -1,7 +1,6 @@
 //! The objects that routes stand in, from watches that begin when the first Rollout names their kind.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kube::core::ApiResource;
 use serde_json::Value;
@@ -9,7 +8,7 @@ use sluice_traffic::{ObjectKind, ObjectRef};
 use tokio::task::JoinSet;
 
 use super::NotReady;
-use crate::cache::{Cache, ObjectKey, Source, SyncState};
+use crate::cache::{Cache, LazyCaches, ObjectKey, Source, SyncState};
 
 /// An object of a router, as its text: most of them are never looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,22 +49,9 @@ pub enum Found {
     NoSuchKind(String),
 }
 
-/// Starts following a kind: what is to be watched, and the cache to keep up to date.
-type Follow = Box<dyn Fn(ObjectKind, Source, Cache<RouteObject>, &mut JoinSet<()>) + Send + Sync>;
-
 /// The caches, by kind.
-pub struct RouteObjects {
-    caches: Mutex<BTreeMap<ObjectKind, Cache<RouteObject>>>,
-    source: Box<dyn Fn(Vec<ApiResource>) -> Source + Send + Sync>,
-    follow: Follow,
-    tasks: Mutex<JoinSet<()>>,
-}
-
-impl std::fmt::Debug for RouteObjects {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RouteObjects").finish_non_exhaustive()
-    }
-}
+#[derive(Debug)]
+pub struct RouteObjects(LazyCaches<ObjectKind, RouteObject>);
 
 /// The name under which Rollouts are indexed by an object of a router.
 pub fn index_name(kind: ObjectKind, namespace: &str, name: &str) -> String {
@@ -78,25 +64,16 @@ impl RouteObjects {
         source: impl Fn(Vec<ApiResource>) -> Source + Send + Sync + 'static,
         follow: impl Fn(ObjectKind, Source, Cache<RouteObject>, &mut JoinSet<()>) + Send + Sync + 'static,
     ) -> RouteObjects {
-        RouteObjects {
-            caches: Mutex::default(),
-            source: Box::new(source),
-            follow: Box::new(follow),
-            tasks: Mutex::default(),
-        }
+        RouteObjects(LazyCaches::new(move |kind: ObjectKind, tasks: &mut JoinSet<()>| {
+            let resources = kind.versions.iter().map(|version| resource(kind, version)).collect();
+            let cache: Cache<RouteObject> = Cache::new(kind.kind);
+            follow(kind, source(resources), cache.clone(), tasks);
+            cache
+        }))
     }
 
     fn cache(&self, kind: ObjectKind) -> Cache<RouteObject> {
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(cache) = caches.get(&kind) {
-            return cache.clone();
-        }
-        let resources = kind.versions.iter().map(|version| resource(kind, version)).collect();
-        let cache: Cache<RouteObject> = Cache::new(kind.kind);
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.follow)(kind, (self.source)(resources), cache.clone(), &mut tasks);
-        caches.insert(kind, cache.clone());
-        cache
+        self.0.cache(kind)
     }
 
     /// Looks an object up, and begins to follow its kind if nobody has asked for it before.
@@ -144,14 +121,14 @@ impl RouteObjects {
 
     /// Ends all watches.
     pub async fn shutdown(&self) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        tasks.shutdown().await;
+        self.0.shutdown().await;
     }
 
     /// The kinds that are followed: name, objects, repairs.
     pub fn counts(&self) -> Vec<(&'static str, usize, u64)> {
-        let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.iter().map(|(kind, cache)| (kind.kind, cache.len(), cache.repairs())).collect()
+        let counts =
+            |(kind, cache): (ObjectKind, Cache<RouteObject>)| (kind.kind, cache.len(), cache.repairs());
+        self.0.all().into_iter().map(counts).collect()
     }
 }
 

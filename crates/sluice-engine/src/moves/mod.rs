@@ -14,6 +14,7 @@
 //! proxy may still act on.
 
 mod blue_green;
+mod drain;
 mod first;
 #[cfg(test)]
 mod model;
@@ -26,6 +27,7 @@ mod wait;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::blue_green::{BlueGreenIntent, BlueGreenState, plan_blue_green};
+pub use self::drain::{DrainState, Resize, ScaleDown, drain, give_back};
 pub use self::wait::{Wait, WaitReason};
 use crate::replicas::Corridor;
 
