@@ -47,7 +47,9 @@ fn print(state: &BlueGreenState, intent: &BlueGreenIntent) -> String {
             MoveKind::SelectCanary(version) => format!("preview:={}", name(version)),
             MoveKind::SetDeadline(version, _) => format!("dl {}", name(version)),
             MoveKind::ClearDeadline(version) => format!("clear {}", name(version)),
-            other @ (MoveKind::Weight(_) | MoveKind::WidenStable) => format!("{other:?}"),
+            other @ (MoveKind::Weight(_) | MoveKind::Managed(_) | MoveKind::WidenStable) => {
+                format!("{other:?}")
+            }
         })
         .collect();
     if moves.is_awake {
