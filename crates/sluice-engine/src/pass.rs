@@ -50,6 +50,8 @@ pub(crate) struct Pass<'a> {
     pub has_progress: bool,
     /// The clock of the progress deadline starts anew: what it measured has ended.
     restarts_clock: bool,
+    /// What is awaited ends by itself and holds nobody up, so that it is not worth a write.
+    pub hides_wait: bool,
     pub plan: Plan,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Pass<'a> {
             cause: None,
             has_progress: false,
             restarts_clock: false,
+            hides_wait: false,
             plan: Plan::default(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
@@ -733,7 +736,7 @@ impl<'a> Pass<'a> {
             },
             is_at_endless_pause: findings.is_at_endless_pause,
             active: findings.active,
-            wait: findings.wait.as_ref(),
+            wait: findings.wait.as_ref().filter(|_| !self.hides_wait),
             problem: self.problem,
         };
         let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);
