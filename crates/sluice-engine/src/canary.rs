@@ -6,17 +6,19 @@
 use jiff::{SignedDuration, Timestamp};
 use sluice_api::blue_green::BlueGreenStatus;
 use sluice_api::canary::{PingPongSide, TrafficWeights, WeightDestination};
+use sluice_api::keys;
 use sluice_api::rollout::PauseReason;
 
-use crate::destinations;
 use crate::moves::{
     self, Intent, LiveWeight, ManagedRoutes, MoveKind, Moves, Split, State, Wait, WaitReason,
 };
 use crate::pass::{Findings, Pass};
 use crate::pause::{PauseDecision, decide_pause};
-use crate::plan::{Event, Plan};
+use crate::plan::{Action, Event, Plan};
+use crate::spec::ROUTED_BY;
 use crate::traffic::{ManagedRoute, Routes, Subset, SubsetPair};
-use crate::world::{Canary, CanaryScale, InvalidSpec, Spec, Step, World};
+use crate::world::{Canary, CanaryScale, InvalidSpec, Spec, Step, Verify, World};
+use crate::{conditions, destinations};
 
 /// The pause reason of a canary's pause step.
 const PAUSE_STEP: PauseReason = PauseReason::CanaryPauseStep;
@@ -53,7 +55,7 @@ impl<'a> Machine<'a> {
             self.pass.abort_for_deadline(wait);
         }
         let moves = self.walk();
-        let moves = self.hold_back_routing(moves);
+        let moves = self.hold_back_routing(self.explain_strictness(moves));
         // An abort of our own is on record, with its cause, before it is carried out: after a crash in
         // between nobody could tell any more what was missing.
         let mut restarts = None;
@@ -61,12 +63,15 @@ impl<'a> Machine<'a> {
             self.carry_out(&moves);
             let corridor = self.canary.corridor(self.pass.replicas);
             restarts = self.pass.restart(corridor, &moves);
+            self.retire(&moves);
             self.pass.history();
             self.pass.release_services(&moves);
         }
         self.pass.recheck(moves.recheck_at);
+        let wait = self.pass.wait(&moves);
+        self.pass.hides_wait = wait.as_ref().is_some_and(|wait| self.ends_by_itself(wait));
         let findings = Findings {
-            wait: self.pass.wait(&moves).or(restarts),
+            wait: wait.or(restarts),
             is_routed: self.canary.routing.is_some(),
             is_at_endless_pause: matches!(self.step(), Some(Step::Pause(None))),
             active: None,
@@ -100,7 +105,8 @@ impl<'a> Machine<'a> {
     fn walk(&mut self) -> Moves {
         for _ in 0..=self.pass.len + 1 {
             let moves = self.moves();
-            if self.pass.direction() != moves::Direction::Going || self.pass.is_halted() {
+            if self.pass.direction() != moves::Direction::Going || self.pass.is_halted() || self.is_retiring()
+            {
                 return self.pass.explain_halt(moves);
             }
             let object = format!("step {} of {}", self.pass.index + 1, self.pass.len);
@@ -208,7 +214,8 @@ impl<'a> Machine<'a> {
     /// The managed routes of all steps so far, the one with precedence first.
     fn managed(&self) -> Vec<ManagedRoute> {
         let Some(routing) = &self.canary.routing else { return Vec::new() };
-        if self.pass.direction() != moves::Direction::Going || self.pass.status.promote_full {
+        let is_going = self.pass.direction() == moves::Direction::Going && !self.is_retiring();
+        if !is_going || self.pass.status.promote_full {
             return Vec::new();
         }
         let at = |name: &String| {
@@ -219,7 +226,29 @@ impl<'a> Machine<'a> {
         routing.managed_names.iter().filter_map(at).collect()
     }
 
+    /// Whether the spec has lost its router, whose share goes back to stable before anything else.
+    fn is_retiring(&self) -> bool {
+        self.canary.routing.as_ref().is_some_and(|routing| routing.is_retired)
+    }
+
     fn intent(&self) -> Intent {
+        let intent = self.intent_of_steps();
+        if !self.is_retiring() {
+            return intent;
+        }
+        Intent {
+            is_halted: true,
+            promote_full: false,
+            weight: 0,
+            at_end: false,
+            canary_size: None,
+            keeps_size: true, // the pods are needed as soon as their ratio is the share
+            managed: false,
+            ..intent
+        }
+    }
+
+    fn intent_of_steps(&self) -> Intent {
         Intent {
             direction: self.pass.direction(),
             is_halted: self.pass.is_halted(),
@@ -302,25 +331,130 @@ impl<'a> Machine<'a> {
         self.canary.routing.as_ref().map_or(100, |routing| routing.max_weight)
     }
 
-    /// While a router is in trouble nothing is asked of it, and nothing is done that counts on an answer.
+    /// While a router is in trouble the others follow all the same, and nothing is done that counts on an
+    /// answer of that one.
     fn hold_back_routing(&self, mut moves: Moves) -> Moves {
         if self.canary.routing.is_some() && self.pass.world.traffic.trouble.is_some() {
-            let is_growth = |kind: &MoveKind| match kind {
+            moves.writes.retain(|write| match write.kind() {
                 MoveKind::Scale { from, to, .. } => to > from,
-                MoveKind::ClearDeadline(_) => true,
+                MoveKind::ClearDeadline(_) | MoveKind::Weight(_) | MoveKind::Managed(_) => true,
                 _ => false,
-            };
-            let kept = moves.writes.iter().take_while(|write| is_growth(write.kind())).count();
-            moves.writes.truncate(kept);
+            });
         }
         moves
+    }
+
+    /// Whether a wait is only for a settle time, while nothing else is to happen, or while all that is known is
+    /// that we have just begun to look.
+    fn ends_by_itself(&self, wait: &Wait) -> bool {
+        let traffic = &self.pass.world.traffic;
+        let is_by_clock = matches!(wait.reason, WaitReason::Weight | WaitReason::Endpoints);
+        if self.canary.routing.is_none() || !is_by_clock || traffic.verified == Some(false) {
+            return false;
+        }
+        let says = conditions::get(&self.pass.rollout.status, conditions::kind::WAITING).is_some();
+        let stands = self.pass.is_promoted() || !self.pass.status.pause_conditions.is_empty();
+        stands || traffic.is_guess && !says
+    }
+
+    /// Says so where the data plane's own word is wanted and it has none: only a person can end that.
+    fn explain_strictness(&self, moves: Moves) -> Moves {
+        let is_strict = self.canary.routing.as_ref().is_some_and(|routing| routing.verify == Verify::Strict);
+        let wait = moves.wait.clone().map(|wait| match wait.reason {
+            WaitReason::Weight if is_strict && self.pass.world.traffic.verified.is_none() => Wait {
+                reason: WaitReason::Verify,
+                wanted: format!(
+                    "{} by the word of a router that can be asked (sluice.dev/verify: strict)",
+                    wait.wanted
+                ),
+                ..wait
+            },
+            _ => wait,
+        });
+        Moves { wait, ..moves }
+    }
+
+    /// Forgets a router that has given its share back.
+    fn retire(&mut self, moves: &Moves) {
+        let traffic = &self.pass.world.traffic;
+        let weight = traffic.weight;
+        let is_idle = (weight.requested, weight.low, weight.high) == (0, 0, 0)
+            && !traffic.managed.requested
+            && !traffic.managed.may_be_live;
+        let asks = |write: &moves::Move| matches!(write.kind(), MoveKind::Weight(_) | MoveKind::Managed(_));
+        if self.is_retiring() && is_idle && traffic.trouble.is_none() && !moves.writes.iter().any(asks) {
+            let annotations = [(ROUTED_BY.to_owned(), None)].into();
+            let reason = "the spec names no router, and the one that it had sends nothing to the canary";
+            self.pass.write(Action::AnnotateRollout { annotations }, reason);
+            self.pass.status.canary.weights = None;
+        }
+    }
+
+    /// Puts on record which router is about to give a share away, so that it can be told to take it back
+    /// when the spec names it no more.
+    fn record_router(&mut self, moves: &Moves) {
+        let Some(routing) = self.canary.routing.as_ref().filter(|routing| !routing.is_retired) else {
+            return;
+        };
+        let weight = self.pass.world.traffic.weight.requested;
+        let gives_away = moves.writes.iter().any(|write| match write.kind() {
+            MoveKind::Weight(asked) => *asked > weight,
+            MoveKind::Managed(wanted) => *wanted,
+            _ => false,
+        });
+        let block = serde_json::to_string(&*routing.block).unwrap_or_default();
+        if gives_away && self.pass.rollout.annotation(ROUTED_BY) != Some(block.as_str()) {
+            let annotations = [(ROUTED_BY.to_owned(), Some(block))].into();
+            let reason = "who carries the share is on record before it is given away";
+            self.pass.write(Action::AnnotateRollout { annotations }, reason);
+        }
+    }
+
+    /// Tells people of what is done as they asked, though it may not be what they meant.
+    fn warn(&mut self, moves: &Moves, routes: Option<&Routes>) {
+        let Some(routing) = &self.canary.routing else { return };
+        let replicas = self.pass.replicas;
+        let weight = routes.map_or(0, |routes| routes.weight);
+        let needed = crate::replicas::need(weight, replicas, routing.max_weight);
+        if let Some(size) = self.canary_size().filter(|size| *size < needed)
+            && weight > self.pass.world.traffic.weight.requested
+            && self.pass.index < self.pass.len
+        {
+            let max = routing.max_weight;
+            let message =
+                format!("Weight {weight} of {max} needs {needed} canary pods, setCanaryScale keeps {size}");
+            self.pass.plan.events.push(Event::warning("CanaryScaleTooSmall", message));
+        }
+        let surge = self.canary.corridor(replicas).surge;
+        if routing.staged || self.pass.direction() == moves::Direction::Rest {
+            return;
+        }
+        for write in &moves.writes {
+            let MoveKind::Scale { version, from, to } = write.kind() else { continue };
+            // What grows with `replicas` was asked for.
+            let is_resized = self.pass.set(*version).is_some_and(|set| {
+                set.annotation(keys::DESIRED_REPLICAS) != Some(replicas.to_string().as_str())
+            });
+            if to - from > surge && !is_resized {
+                let name = self.pass.planner_set(*version).name;
+                let message = format!(
+                    "ReplicaSet {name} grows by {} pods in one write, more than maxSurge ({surge}): with a router sizes follow weights; annotation {}surge: staged keeps to it where stable shrinks too",
+                    to - from,
+                    keys::EXTENSION_PREFIX,
+                );
+                self.pass.plan.events.push(Event::warning("MaxSurgeExceeded", message));
+            }
+        }
     }
 
     /// What is to be asked of routers now, if they do not show it already.
     fn routes(&self, moves: &Moves) -> Option<Routes> {
         let traffic = &self.pass.world.traffic;
-        let is_held = traffic.trouble.is_some() || self.pass.cause.is_some() || self.has_promoted;
-        self.wanted_routes(moves).filter(|routes| !is_held && traffic.shown.as_ref() != Some(routes))
+        let is_held = self.pass.cause.is_some() || self.has_promoted;
+        // What is in trouble is asked again when its time comes, and at once for something else.
+        let is_asked = |routes: &Routes| traffic.trouble.is_some() && traffic.asked.as_ref() == Some(routes);
+        self.wanted_routes(moves)
+            .filter(|routes| !is_held && traffic.shown.as_ref() != Some(routes) && !is_asked(routes))
     }
 
     /// What routers are to show once `moves` are carried out. `None`: nothing is wanted of them yet.
@@ -371,6 +505,8 @@ impl<'a> Machine<'a> {
     fn carry_out(&mut self, moves: &Moves) {
         let routes = self.routes(moves);
         if self.pass.revise(moves) {
+            self.warn(moves, routes.as_ref());
+            self.record_router(moves);
             let weight = routes.as_ref().map(|routes| routes.weight);
             let versions = self.pass.versions_by_name();
             let (services, replicas) = (self.services(), self.pass.replicas);

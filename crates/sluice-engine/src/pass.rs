@@ -52,6 +52,8 @@ pub(crate) struct Pass<'a> {
     pub has_progress: bool,
     /// The clock of the progress deadline starts anew: what it measured has ended.
     restarts_clock: bool,
+    /// What is awaited ends by itself and holds nobody up, so that it is not worth a write.
+    pub hides_wait: bool,
     pub plan: Plan,
 }
 
@@ -119,6 +121,7 @@ impl<'a> Pass<'a> {
             cause: None,
             has_progress: false,
             restarts_clock: false,
+            hides_wait: false,
             plan: Plan::default(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
@@ -813,7 +816,7 @@ impl<'a> Pass<'a> {
             active: findings.active,
             is_restarting: matches!(restart::due(self.rollout, self.now), Due::Now(_))
                 && self.status.restarted_at == self.rollout.status.restarted_at,
-            wait: findings.wait.as_ref(),
+            wait: findings.wait.as_ref().filter(|_| !self.hides_wait),
             problem: self.problem,
         };
         let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);

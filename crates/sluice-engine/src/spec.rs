@@ -229,6 +229,7 @@ fn routing(canary: &CanaryStrategy, routing: &TrafficRouting) -> Routing {
         block: Arc::new(routing.clone()),
         unsupported: has_both
             .then(|| "spec.strategy.canary.pingPong together with canaryService and stableService".into()),
+        is_retired: false,
     }
 }
 
@@ -240,7 +241,12 @@ fn managed_routes(index: usize, step: &CanaryStep) -> Vec<(usize, ManagedRoute)>
 
 /// What annotations say about how a router is used.
 fn with_annotations(strategy: &mut Strategy, annotations: &BTreeMap<String, String>) {
-    let Strategy::Canary(Canary { routing: Some(routing), .. }) = strategy else { return };
+    let Strategy::Canary(canary) = strategy else { return };
+    if canary.routing.is_none() {
+        canary.routing = annotations.get(ROUTED_BY).and_then(|text| retired(canary, text));
+        return;
+    }
+    let Some(routing) = &mut canary.routing else { return };
     let value = |key: &str| annotations.get(&format!("{}{key}", keys::EXTENSION_PREFIX)).map(String::as_str);
     routing.staged = value("surge") == Some("staged");
     routing.verify = match value("verify") {
@@ -251,6 +257,24 @@ fn with_annotations(strategy: &mut Strategy, annotations: &BTreeMap<String, Stri
     if let Some(drain) = value("drain-seconds").and_then(|text| text.parse::<u32>().ok()) {
         routing.drain = SignedDuration::from_secs(i64::from(drain));
     }
+}
+
+/// The router that a Rollout had, from the record of its block. One that cannot be read is forgotten.
+fn retired(canary: &Canary, text: &str) -> Option<Routing> {
+    let block: TrafficRouting = serde_json::from_str(text).ok()?;
+    let named = block.managed_routes.iter().map(|route| route.name.clone());
+    let of_steps = canary.managed.iter().map(|(_, route)| route.name().to_owned());
+    Some(Routing {
+        max_weight: block.max_traffic_weight.map_or(100, i64::from),
+        dynamic_stable: false,
+        staged: false,
+        managed_names: named.chain(of_steps).collect(),
+        drain: SignedDuration::ZERO,
+        verify: Verify::Auto,
+        block: Arc::new(block),
+        unsupported: None,
+        is_retired: true,
+    })
 }
 
 fn threshold(threshold: Option<&ReplicaProgressThreshold>) -> Threshold {
@@ -462,5 +486,8 @@ pub fn service(object: Value) -> Result<Service, serde_json::Error> {
     })
 }
 
+/// Annotation of a Rollout: the block of its router, as it was when a share was first given away. A spec that
+/// names no router any more does not say which objects still send a share to the canary.
+pub const ROUTED_BY: &str = "sluice.dev/routed-by";
 /// Annotation of a Service: when we last changed which version it selects.
 pub const SELECTED_AT: &str = "sluice.dev/selected-at";

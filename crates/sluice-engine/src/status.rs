@@ -201,21 +201,26 @@ fn progressing(
         .filter(|mark| mark.hash == status.current_pod_hash)
         .map_or(0, |mark| mark.pods);
     let available = facts.new.map_or(0, |set| set.available);
-    if available > mark {
+    let is_promoted = status.stable_rs == status.current_pod_hash;
+    // Old pods that wait out their delay are no progress of the version that is there in full.
+    let is_full = is_promoted && available >= facts.replicas;
+    let is_higher = available > mark && !is_full;
+    if is_full {
+        conditions::set_high_water(status, None, now);
+    } else if is_higher {
         let hash = status.current_pod_hash.clone();
         conditions::set_high_water(status, Some(HighWater { hash: &hash, pods: available }), now);
     }
-    let is_promoted = status.stable_rs == status.current_pod_hash;
     if is_promoted && said == reason::NEW_AVAILABLE {
         let message = "Rollout does not have minimum availability";
         conditions::put(status, kind::PROGRESSING, True, reason::NOT_AVAILABLE, message, now);
-    } else if facts.has_progress || available > mark || said.is_empty() || said == reason::ABORTED {
+    } else if facts.has_progress || is_higher || said.is_empty() || said == reason::ABORTED {
         if said != reason::NEW_REPLICA_SET || facts.new.is_some() {
             let message = format!("ReplicaSet \"{name}\" is progressing.");
             conditions::put(status, kind::PROGRESSING, True, reason::UPDATED, &message, now);
         }
     }
-    if facts.replicas == 0 || facts.problem.is_some() {
+    if facts.replicas == 0 || facts.problem.is_some() || is_full {
         return None; // no pods are awaited
     }
     let clock = deadline::clock(status, facts.spec.progress_deadline);

@@ -1,6 +1,8 @@
 //! Whole rollouts, decided and carried out on plain data: what the engine does from one look to the
 //! next, with nothing but itself. Pods start when the story says so.
 
+mod routed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub(crate) struct Story {
     pub now: Timestamp,
     /// Tags of images whose pods never become available.
     pub broken: BTreeSet<String>,
+    /// How many pods of each version start in a round.
+    pub pods_per_round: i64,
     pub events: Vec<String>,
     pub log: Vec<String>,
     sets: u32,
@@ -40,6 +44,7 @@ pub(crate) struct Router {
     pub record: Record,
     pub subsets: Option<Subsets>,
     pub verdict: Verdict,
+    pub needs_live_primary: bool,
 }
 
 pub(crate) fn template(tag: &str) -> Value {
@@ -139,6 +144,7 @@ impl Story {
             },
             now: Timestamp::from_second(1_800_000_000).expect("in range"),
             broken: BTreeSet::new(),
+            pods_per_round: i64::MAX,
             events: vec![],
             log: vec![],
             sets: 0,
@@ -164,6 +170,7 @@ impl Story {
             verify: Verify::Auto,
             block: Arc::new(block),
             unsupported: None,
+            is_retired: false,
         });
         for (index, step) in list.iter().enumerate() {
             if let Some(header) = step.get("setHeaderRoute") {
@@ -175,7 +182,13 @@ impl Story {
         story.service("canary");
         let routes = Routes::default();
         let record = Record::unknown(100, story.now);
-        story.router = Some(Router { routes, record, subsets: None, verdict: Verdict::Unknown });
+        story.router = Some(Router {
+            routes,
+            record,
+            subsets: None,
+            verdict: Verdict::Unknown,
+            needs_live_primary: false,
+        });
         story.settle();
         story.after(6);
         story.settle();
@@ -188,7 +201,8 @@ impl Story {
         let Some(router) = &mut self.router else { return };
         let Ok(Spec { strategy: Strategy::Canary(canary), .. }) = &self.world.rollout.spec else { return };
         let Some(routing) = &canary.routing else { return };
-        let times = Times { settle: Some(self.world.settings.settle), drain: routing.drain };
+        let settle = (routing.verify != Verify::Strict).then_some(self.world.settings.settle);
+        let times = Times { settle, drain: routing.drain };
         let pair = canary.ping_pong.as_ref().map(|(ping, pong)| {
             let stable_is_ping =
                 self.world.rollout.status.canary.stable_ping_pong == Some(PingPongSide::Ping);
@@ -213,8 +227,10 @@ impl Story {
             managed: router.record.managed(&sight, times),
             subsets: router.record.subsets(times, self.now),
             shown: router.record.shown.clone(),
+            asked: router.record.asked.clone(),
+            is_guess: router.record.is_guess,
             verified: None,
-            needs_live_primary: false,
+            needs_live_primary: router.needs_live_primary,
             trouble: self.world.traffic.trouble.clone(),
         };
     }
@@ -371,7 +387,8 @@ impl Story {
                 .broken
                 .iter()
                 .any(|tag| set.template == template::digest(&template(tag), &Injected::default()));
-            let available = if is_broken { 0 } else { set.size };
+            let most = set.available.min(set.size).saturating_add(self.pods_per_round);
+            let available = if is_broken { 0 } else { set.size.min(most) };
             if (set.existing, set.available) != (set.size, available) {
                 let set = Arc::make_mut(set);
                 (set.existing, set.ready, set.available) = (set.size, available, available);
@@ -1190,8 +1207,13 @@ fn two_services_take_turns() {
     story.service("ping");
     story.service("pong");
     let record = Record::unknown(100, story.now);
-    story.router =
-        Some(Router { routes: Routes::default(), record, subsets: None, verdict: Verdict::Unknown });
+    story.router = Some(Router {
+        routes: Routes::default(),
+        record,
+        subsets: None,
+        verdict: Verdict::Unknown,
+        needs_live_primary: false,
+    });
     story.rest();
     assert_eq!((story.leads("pong"), story.phase().as_str()), (1, "Healthy"));
     story.image("2");

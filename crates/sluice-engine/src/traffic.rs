@@ -130,12 +130,17 @@ pub struct Record {
     high: i64,
     kept: (i64, i64),
     managed_may_be_live: bool,
+    managed_may_be_absent: bool,
     subsets: Option<Subsets>,
     /// When the subset for stable traffic changed, and the one for canary traffic.
     subsets_changed_at: (Timestamp, Timestamp),
     changed_at: Timestamp,
     canary_role: Option<String>,
-    /// The routes that were last asked for and that the objects showed.
+    /// Nothing has been asked for and nothing has settled since the record began.
+    pub is_guess: bool,
+    /// The routes that were last asked for.
+    pub asked: Option<Routes>,
+    /// The same, as long as the objects show them.
     pub shown: Option<Routes>,
 }
 
@@ -148,22 +153,28 @@ impl Record {
             high: max,
             kept: (0, max),
             managed_may_be_live: true,
+            managed_may_be_absent: true,
             subsets: None,
             subsets_changed_at: (now, now),
             changed_at: now,
             canary_role: None,
+            is_guess: true,
+            asked: None,
             shown: None,
         }
     }
 
     /// Notes routes that are about to be asked for: from here on both the old and the new may be live.
     pub fn asks(&mut self, routes: &Routes, now: Timestamp) {
+        self.asked = Some(routes.clone());
         if self.shown.as_ref() == Some(routes) {
             return;
         }
+        self.is_guess = false;
         self.widen(routes.weight);
         self.requested = routes.weight;
         self.managed_may_be_live |= !routes.managed.is_empty();
+        self.managed_may_be_absent |= self.shown.as_ref().is_none_or(|shown| shown.managed != routes.managed);
         self.changed_at = now;
         self.shown = None;
     }
@@ -173,6 +184,7 @@ impl Record {
         if is_change {
             self.asks(routes, now);
         }
+        self.asked = Some(routes.clone());
         self.shown = Some(routes.clone());
     }
 
@@ -233,8 +245,10 @@ impl Record {
                 Verdict::Unknown => is_over(times.settle),
             };
         if is_settled {
+            self.is_guess = false;
             (self.low, self.high) = (self.requested, self.requested);
             self.managed_may_be_live = !sight.managed.is_empty();
+            self.managed_may_be_absent = sight.managed.is_empty();
         }
         let released = match sight.verdict {
             Verdict::Live => Some(times.drain),
@@ -274,10 +288,12 @@ impl Record {
         };
         let by_clock = times.settle.filter(|_| sight.verdict == Verdict::Unknown);
         let ends = by_clock.and_then(|settle| self.changed_at.checked_add(settle).ok());
-        let is_settled = self.low == self.high && requested == self.managed_may_be_live;
+        let is_late = if requested { self.managed_may_be_absent } else { self.managed_may_be_live };
+        let is_settled = self.low == self.high && !is_late;
         ManagedRoutes {
             requested,
             may_be_live: self.managed_may_be_live || requested,
+            may_be_absent: self.managed_may_be_absent || !requested,
             settles_at: ends.filter(|_| !is_settled),
         }
     }

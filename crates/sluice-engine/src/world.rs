@@ -386,6 +386,8 @@ pub struct Routing {
     pub block: Arc<TrafficRouting>,
     /// The first router that this build does not carry out.
     pub unsupported: Option<String>,
+    /// The spec does not name it any more: it gives its share back to stable and is forgotten.
+    pub is_retired: bool,
 }
 
 /// What counts as proof that a route is live.
@@ -552,6 +554,10 @@ pub struct Traffic {
     pub subsets: Option<SubsetPair>,
     /// The routes that the objects show, if they are those that were last asked for.
     pub shown: Option<Routes>,
+    /// While there is trouble: the routes that were last asked for, if every other object shows them.
+    pub asked: Option<Routes>,
+    /// What may be live is only a guess: nobody has asked for anything since we began to look.
+    pub is_guess: bool,
     /// What the data plane says of them; `None`: it cannot be asked.
     pub verified: Option<bool>,
     /// A router fails when the stable destination has no pods.

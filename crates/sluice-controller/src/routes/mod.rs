@@ -53,6 +53,14 @@ pub fn routers(rollout: &Rollout) -> (Vec<Box<dyn TrafficRouter>>, Option<String
 /// Notes in the spec which router there is none of, so that the Rollout is held.
 pub fn mark_unsupported(rollout: &mut Rollout) {
     let (_, missing) = routers(rollout);
+    if missing.is_some()
+        && let Ok(spec) = &mut rollout.spec
+        && let Strategy::Canary(canary) = &mut spec.strategy
+        && canary.routing.as_ref().is_some_and(|routing| routing.is_retired)
+    {
+        canary.routing = None; // nobody here can take its share back
+        return;
+    }
     if let (Some(block), Ok(spec)) = (missing, &mut rollout.spec)
         && let Strategy::Canary(Canary { routing: Some(routing), .. }) = &mut spec.strategy
     {
@@ -105,7 +113,7 @@ pub fn look(
     if routing.unsupported.is_some() {
         return Ok(None);
     }
-    let (routers, _) = routers(rollout);
+    let (mut routers, _) = routers(rollout);
     let mut observed = Objects::new();
     let mut trouble = None;
     for reference in routers.iter().flat_map(|router| router.reads()) {
@@ -114,11 +122,16 @@ pub fn look(
                 observed.insert(reference, object);
             }
             objects::Found::Nothing => {}
+            objects::Found::NoSuchKind(_) if routing.is_retired => {}
             objects::Found::Broken(problem) | objects::Found::NoSuchKind(problem) => {
                 let name = format!("{} {}/{}", reference.kind.kind, reference.namespace, reference.name);
                 trouble = trouble.or(Some((name, problem)));
             }
         }
+    }
+    let is_gone = routing.is_retired && observed.is_empty() && trouble.is_none();
+    if is_gone {
+        routers.clear(); // whatever they did is over
     }
     let roles = canary.ping_pong.as_ref().map(|pair| roles(rollout, pair));
     let mut sight = Sight { canary_role: roles.as_ref().map(|r| r.canary.clone()), ..Sight::default() };
@@ -128,6 +141,9 @@ pub fn look(
         && wanted.as_ref().is_some_and(|wanted| {
             routers.iter().all(|r| r.with_routes(&observed, wanted).is_ok_and(|edits| edits.is_empty()))
         });
+    if is_gone {
+        sight.weights.push(Some(0));
+    }
     let mut verdicts = Vec::new();
     for router in &routers {
         match router.read(&observed, roles.as_ref()) {
@@ -159,17 +175,38 @@ pub fn look(
         drain: routing.drain,
     };
     let (record, refused) = memory.see(rollout, &sight, routing.max_weight, times, now);
+    let trouble =
+        trouble.or(refused.as_ref().map(|refused| (refused.object.clone(), refused.problem.clone())));
     let retry_at = refused.as_ref().map(|refused| refused.retry_at);
     let traffic = Traffic {
         weight: record.weight(sight.verdict, times),
         managed: record.managed(&sight, times),
         subsets: record.subsets(times, now),
         shown: record.shown.clone(),
+        asked: record.asked.clone().filter(|asked| {
+            trouble.as_ref().is_some_and(|trouble| others_show(&routers, &observed, asked, trouble))
+        }),
+        is_guess: record.is_guess,
         verified: verified(&verdicts),
         needs_live_primary: routers.iter().any(|router| router.needs_live_primary()),
-        trouble: trouble.or(refused.map(|refused| (refused.object, refused.problem))),
+        trouble,
     };
     Ok(Some(Look { routers, observed, traffic, retry_at }))
+}
+
+/// Whether every object that is not in trouble shows these routes: one that cannot be read or written does not
+/// hold the others.
+fn others_show(
+    routers: &[Box<dyn TrafficRouter>],
+    observed: &Objects,
+    asked: &traffic::Routes,
+    (in_trouble, _): &(String, String),
+) -> bool {
+    let asked = to_router(asked);
+    routers.iter().all(|router| {
+        let Ok(edits) = router.with_routes(observed, &asked) else { return true };
+        edits.keys().all(|object| *in_trouble == describe(object))
+    })
 }
 
 impl Look {

@@ -197,13 +197,15 @@ pub struct ManagedRoutes {
     pub requested: bool,
     /// A proxy may still follow one.
     pub may_be_live: bool,
+    /// A proxy may not know them yet.
+    pub may_be_absent: bool,
     /// When that ends, or they are live everywhere, if only time is awaited.
     pub settles_at: Option<Timestamp>,
 }
 
 impl ManagedRoutes {
     fn is_settled(self) -> bool {
-        self.requested == self.may_be_live && self.settles_at.is_none()
+        if self.requested { !self.may_be_absent } else { !self.may_be_live }
     }
 }
 

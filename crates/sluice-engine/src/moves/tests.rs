@@ -48,12 +48,13 @@ pub(super) fn destination(word: &str) -> Destination {
     Destination { name: word[..1].into(), selected, live: versions, settles_at, is_managed }
 }
 
-/// Routing as the tables write it: `S1 C2~1 20 [0–20]`.
+/// Routing as the tables write it: `S1 C2~1 20 [0–20]`, and `routes` or `routes~` (not settled) where managed
+/// routes are asked for.
 fn routing(text: &str) -> (Destination, Destination, LiveWeight) {
     let words: Vec<&str> = text.split(' ').collect();
     let requested = words[2].parse().expect("a weight");
     let mut weight = LiveWeight::settled(requested);
-    if let Some(range) = words.get(3) {
+    if let Some(range) = words.get(3).filter(|word| word.starts_with('[')) {
         let (low, high) = range.trim_matches(['[', ']']).split_once('–').expect("a range");
         weight = LiveWeight::between(requested, low.parse().expect("low"), high.parse().expect("high"));
     }
@@ -87,7 +88,7 @@ fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) 
     let (stable, new, direction, weight) = cast(who);
     let state = State {
         corridor: Corridor { replicas, surge, unavailable: unavailable.min(replicas) },
-        max_weight: 100,
+        max_weight: setting(options, "M", 100),
         sets: sets(pods),
         stable,
         new: Some(new),
@@ -96,7 +97,7 @@ fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) 
         canary_destination: None,
         weight: LiveWeight::default(),
         managed: ManagedRoutes::default(),
-        needs_live_primary: false,
+        needs_live_primary: options.contains("primary"),
         extra: 0,
         is_asleep: replicas == 0 || options.contains("asleep"),
         grace_is_over: options.contains("grace over"),
@@ -104,16 +105,19 @@ fn state(options: &str, who: &str, pods: &str, split: Split) -> (State, Intent) 
     let intent = Intent {
         direction,
         is_halted: options.contains("halted"),
-        promote_full: false,
+        promote_full: options.contains("promote full"),
         weight,
-        at_end: weight == 100,
-        canary_size: None,
-        keeps_size: false,
-        managed: false,
-        min_pods: 1,
+        at_end: weight == 100 && !options.contains("step"),
+        canary_size: Some(setting(options, "pinned", -1)).filter(|size| *size >= 0),
+        keeps_size: options.contains("keeps size"),
+        managed: options.contains("header"),
+        min_pods: setting(options, "min", 1),
         threshold: Threshold::All,
-        scale_down_delay: SignedDuration::from_secs(30),
-        abort_scale_down_delay: (Some(SignedDuration::from_secs(30)), false),
+        scale_down_delay: SignedDuration::from_secs(setting(options, "delay", 30)),
+        abort_scale_down_delay: (
+            (!options.contains("stays")).then(|| SignedDuration::from_secs(setting(options, "delay", 30))),
+            options.contains("stays"),
+        ),
     };
     (state, intent)
 }
@@ -162,7 +166,132 @@ fn routed(options: &str, who: &str, pods: &str, routes: &str) -> String {
     let (mut state, intent) = state(options, who, pods, split);
     let (stable, canary, weight) = routing(routes);
     (state.stable_destination, state.canary_destination, state.weight) = (Some(stable), Some(canary), weight);
+    state.managed = managed(routes);
     print(&state, &intent)
+}
+
+fn managed(routes: &str) -> ManagedRoutes {
+    let Some(word) = routes.split(' ').find(|word| word.starts_with("routes")) else {
+        return ManagedRoutes::default();
+    };
+    let is_late = word.ends_with('~');
+    let settles_at = is_late.then(|| now() + SignedDuration::from_secs(5));
+    ManagedRoutes { requested: true, may_be_live: true, may_be_absent: is_late, settles_at }
+}
+
+/// Carries out what the planner says, with pods that start at once and a data plane that follows at once, until
+/// it has nothing more to say. Returns the sizes of new and stable.
+fn at_rest(options: &str, who: &str, pods: &str, routes: &str) -> (i64, i64) {
+    let is_dynamic = options.contains("dyn");
+    let split = Split::ByRouter { dynamic_stable: is_dynamic, staged: false, ping_pong: false };
+    let (mut state, intent) = state(options, who, pods, split);
+    let (stable, canary, weight) = routing(routes);
+    (state.stable_destination, state.canary_destination, state.weight) = (Some(stable), Some(canary), weight);
+    for _ in 0..20 {
+        let moves = plan_moves(&state, &intent, now());
+        for write in &moves.writes {
+            let settled = |destination: &mut Option<Destination>, version: Version| {
+                if let Some(destination) = destination {
+                    (destination.selected, destination.live) = (Some(version), vec![version]);
+                }
+            };
+            match *write.kind() {
+                MoveKind::Scale { version, to, .. } => {
+                    let set = &mut state.sets[version];
+                    (set.size, set.available, set.ready, set.existing) = (to, to, to, to);
+                }
+                MoveKind::Weight(weight) => state.weight = LiveWeight::settled(weight),
+                MoveKind::SelectStable(version) => settled(&mut state.stable_destination, version),
+                MoveKind::SelectCanary(version) => settled(&mut state.canary_destination, version),
+                MoveKind::SetDeadline(version, _) => state.sets[version].deadline = Deadline::Passed,
+                MoveKind::ClearDeadline(version) => state.sets[version].deadline = Deadline::None,
+                MoveKind::Managed(_) | MoveKind::WidenStable => {}
+            }
+        }
+        if moves.is_empty() {
+            return (state.sets[1].size, state.sets[0].size);
+        }
+    }
+    panic!("never comes to rest: {options} {who} | {pods} | {routes}");
+}
+
+/// Rows 37 to 53 of the table of sizes that Argo Rollouts reaches with a router.
+#[test]
+fn sizes_at_rest_with_a_router() {
+    let ten = "v1 10/10, v2 0/0";
+    let rows: &[(u8, &str, &str, &str, &str, (i64, i64))] = &[
+        // row, options, intent, pods and routing at the beginning, sizes of new and stable
+        (37, "N=10", "v2 to 10", ten, "S1 C1 0", (1, 10)),
+        (38, "N=10", "v2 to 25", ten, "S1 C1 0", (3, 10)),
+        (38, "N=10", "v2 to 33", ten, "S1 C1 0", (4, 10)),
+        (38, "N=10", "v2 to 99", ten, "S1 C1 0", (10, 10)),
+        (39, "N=10 min=2", "v2 to 5", ten, "S1 C1 0", (2, 10)),
+        (40, "N=1 min=2 step promote full", "v2 to 5", "v1 1/1, v2 0/0", "S1 C1 0", (1, 1)),
+        (41, "N=23 M=100000000 step", "v2 to 100000000", "v1 23/23, v2 0/0", "S1 C1 0", (23, 23)),
+        (42, "N=10 M=1000", "v2 to 200", ten, "S1 C1 0", (2, 10)),
+        (43, "N=1 pinned=9", "v2 to 0", "v1 1/1, v2 0/0", "S1 C1 0", (9, 1)),
+        (44, "N=4 pinned=8", "v2 to 0", "v1 4/4, v2 0/0", "S1 C1 0", (8, 4)),
+        (45, "N=10", "v2 to 20", "v1 10/10, v2 5/5", "S1 C2 0", (2, 10)),
+        (46, "N=4 pinned=1", "v2 to 50", "v1 4/4, v2 1/1", "S1 C2 0", (1, 4)),
+        (47, "N=1 pinned=1 stays", "abort v2", "v1 1/1, v2 1/1", "S1 C2 0", (1, 1)),
+        (47, "N=1 pinned=1", "abort v2", "v1 1/1, v2 1/1", "S1 C2 0", (0, 1)),
+        (48, "N=10 dyn", "v2 to 10", "v1 9/9, v2 1/1", "S1 C2 10", (1, 9)),
+        (50, "N=10 dyn step", "v2 to 100", "v1 5/5, v2 5/5", "S1 C2 50", (10, 0)),
+        (51, "N=5 dyn", "v2 to 25", "v1 5/5, v2 2/2", "S1 C2 25", (2, 4)),
+        (52, "N=10 dyn min=2", "v2 to 5", ten, "S1 C1 0", (2, 10)),
+        (53, "N=10 dyn min=2", "v2 to 95", ten, "S1 C1 0", (10, 2)),
+    ];
+    for (row, options, who, pods, routes, expected) in rows {
+        assert_eq!(at_rest(options, who, pods, routes), *expected, "row {row}: {options} {who}");
+    }
+    // On the way, stable follows one look behind the weight.
+    for (row, pods, routes, who, expected) in [
+        (49, "v1 9/9, v2 1/1", "S1 C2 10", "v2 to 20", "v2:=2"),
+        (50, "v1 5/5, v2 5/5", "S1 C2 50", "v2 to 100", "v2:=10"),
+        (50, "v1 5/5, v2 10/10", "S1 C2 50", "v2 to 100", "weight 100"),
+        (50, "v1 5/5, v2 10/10", "S1 C2 100", "v2 to 100", "v1:=0; index"),
+    ] {
+        assert_eq!(routed("N=10 DSS step", who, pods, routes), expected, "row {row}: {who}");
+    }
+}
+
+/// What the model of the planner does not hold.
+#[test]
+fn routed_vectors_beside_the_model() {
+    let rows: &[(&str, &str, &str, &str, &str, &str)] = &[
+        // A route follows the pods, and its step ends with the route.
+        ("H1", "header", "v2 to 0", "v1 10/10, v2 1/0", "S1 C2 0", "wait Pods"),
+        ("H1", "header", "v2 to 0", "v1 10/10, v2 1/1", "S1 C2 0", "routes"),
+        ("H1", "header", "v2 to 0", "v1 10/10, v2 1/1", "S1 C2 0 routes~", "wait Weight"),
+        ("H1", "header", "v2 to 0", "v1 10/10, v2 1/1", "S1 C2 0 routes", "index"),
+        ("H1", "header", "v2 to 0", "v1 10/10, v2 1/0", "S1 C2 0 routes", "no routes"),
+        ("H1", "header halted", "v2 to 0", "v1 10/10, v2 1/1", "S1 C2 0", "routes"),
+        ("H1", "header", "v2 to 20", "v1 10/10, v2 2/2", "S1 C2 0", "weight 20; routes"),
+        ("H1", "header", "v2 to 20", "v1 10/4, v2 2/2", "S1 C2 20", "routes"),
+        ("H1", "", "abort v2", "v1 10/10, v2 2/2", "S1 C2 20 routes", "weight 0; no routes; dl v2"),
+        ("H1", "", "abort v2", "v1 10/10, v2 2/2 dl", "S1 C2 0 routes", "no routes"),
+        ("H2", "keeps size", "v2 to 0", "v1 10/10, v2 1/1", "S1 C2 0", "index"),
+        ("H2", "keeps size header", "v2 to 0", "v1 10/10, v2 1/1", "S1 C2 0 routes", "index"),
+        ("H2", "", "v2 to 20", "v1 10/10, v2 5/5", "S1 C2 20", "v2:=2; index"),
+        ("H3", "N=4 pinned=1", "v2 to 50", "v1 4/4, v2 1/1", "S1 C2 0", "weight 50"),
+        ("H3", "N=4 pinned=1", "v2 to 50", "v1 4/4, v2 1/0", "S1 C2 0", "wait Pods"),
+        ("H5", "DSS", "v2 to 50", "v1 10/10, v2 5/5", "S1 C2 50 [0–50]", "wait Weight"),
+        ("H7", "promote full", "abort v2", "v1 10/10, v2 5/5", "S1 C2 50", "weight 0; dl v2"),
+        ("H8", "", "v2 to 20", "v1 10/10, v2 2/2", "S1 C2 20 [0–100]", "wait Weight"),
+        ("H8", "", "v2 to 20", "v1 10/10, v2 2/2", "S1 C2 20", "index"),
+        ("H9", "", "v1 promoted", "v1 10/10, v2 0/0", "S1 C1 0", "wait nothing"),
+        // A router that fails without a primary keeps one pod of stable until the primary leads elsewhere.
+        ("W15", "DSS step primary", "v2 to 100", "v1 5/5, v2 10/10", "S1 C2 100", "v1:=1; index"),
+        ("W15", "DSS primary", "v2 to 100", "v1 1/1, v2 10/10", "S1 C2 100", "S:=v2"),
+        ("W15", "DSS primary", "v2 promoted", "v1 1/1, v2 10/10", "S2 C2 100", "weight 0; v1:=0"),
+    ];
+    for (id, options, who, pods, routes, expected) in rows {
+        assert_eq!(
+            routed(options, who, pods, routes),
+            *expected,
+            "{id}: {options} {who} | {pods} | {routes}"
+        );
+    }
 }
 
 /// Runs one row of a table without a router; `services` is empty, `C1`, or `S* C1`.
@@ -388,5 +517,54 @@ fn without_a_stable_version() {
             by_ratio(options, who, pods, routes)
         };
         assert_eq!(found, *expected, "{options} {who} | {pods} | {routes}");
+    }
+}
+
+/// Every weight that may be asked for, over all small numbers and the largest resolution: it is one of those that
+/// exist, it never exceeds what pods carry when it rises, and nothing panics.
+#[test]
+fn w11_weights_are_whole_shares_that_pods_carry() {
+    for max in [1, 3, 100, 1000, 100_000_000] {
+        for replicas in 0..=6i64 {
+            for (stable, new) in (0..=8i64).flat_map(|stable| (0..=8i64).map(move |new| (stable, new))) {
+                for (current, wanted) in
+                    [(0, max), (0, max / 2), (max / 2, max), (max, 0), (max, max / 3), (max / 3, max / 3)]
+                {
+                    check_weight(max, replicas, (stable, new), (current, wanted));
+                }
+            }
+        }
+    }
+}
+
+fn check_weight(max: i64, replicas: i64, (stable, new): (i64, i64), (current, wanted): (i64, i64)) {
+    for options in ["", "DSS", "DSS promote full", "DSS staged", "abort"] {
+        let who = if options == "abort" { "abort v2".into() } else { format!("v2 to {wanted}") };
+        let pods = format!("v1 {stable}/{stable}, v2 {new}/{new}");
+        let split = Split::ByRouter {
+            dynamic_stable: options.contains("DSS"),
+            staged: options.contains("staged"),
+            ping_pong: false,
+        };
+        let options = format!("{options} N={replicas} M={max} unav=0");
+        let (mut state, intent) = state(&options, &who, &pods, split);
+        let (stable_service, canary_service, weight) = routing(&format!("S1 C2 {current}"));
+        (state.stable_destination, state.canary_destination) = (Some(stable_service), Some(canary_service));
+        state.weight = weight;
+        let moves = plan_moves(&state, &intent, now());
+        for write in &moves.writes {
+            if let MoveKind::Weight(asked) = *write.kind() {
+                let case = format!("{options} {who} | {pods} | {current} -> {asked}");
+                assert!((0..=max).contains(&asked), "{case}");
+                let carried = i128::from(new) * i128::from(max) >= i128::from(asked) * i128::from(replicas);
+                assert!(asked < current || carried || stable == 0, "{case}");
+            }
+            if let MoveKind::Scale { to, .. } = *write.kind() {
+                assert!(
+                    (0..=replicas.max(8)).contains(&to),
+                    "{options} {who} | {pods} | {current}: {to} pods"
+                );
+            }
+        }
     }
 }

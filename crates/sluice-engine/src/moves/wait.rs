@@ -37,6 +37,8 @@ pub enum WaitReason {
     Termination,
     /// A weight is not live everywhere: router, settle time.
     Weight,
+    /// Nobody can say whether a route is live, and the data plane's own word is wanted: person.
+    Verify,
     /// A Service's change is not live everywhere: settle time.
     Endpoints,
     /// Stable cannot carry its share back: pods, grace time.
@@ -69,6 +71,7 @@ impl WaitReason {
         WaitReason::Pods,
         WaitReason::Termination,
         WaitReason::Weight,
+        WaitReason::Verify,
         WaitReason::Endpoints,
         WaitReason::Carry,
         WaitReason::Floor,
@@ -89,6 +92,7 @@ impl WaitReason {
             WaitReason::Pods => "Pods",
             WaitReason::Termination => "Termination",
             WaitReason::Weight => "Weight",
+            WaitReason::Verify => "Verify",
             WaitReason::Endpoints => "Endpoints",
             WaitReason::Carry => "Carry",
             WaitReason::Floor => "Floor",

@@ -7,8 +7,8 @@
 //! runs the large configurations too.
 //!
 //! Not covered: pods lost between look and write, more than four replicas or three versions, several
-//! routers, experiments, managed routes, fixed canary sizes, thresholds, real durations (settle times
-//! and deadlines end in any order, the grace time is free at each pass).
+//! routers, experiments, fixed canary sizes, thresholds, real durations (settle times and deadlines end in
+//! any order, the grace time is free at each pass).
 
 mod blue_green;
 mod explore;
@@ -81,6 +81,28 @@ impl Service {
     }
 }
 
+/// The managed routes: whether they are asked for, may be followed already, and may be unknown still.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct Managed {
+    requested: bool,
+    may_be_live: bool,
+    may_be_absent: bool,
+}
+
+impl Managed {
+    const GONE: Managed = Managed { requested: false, may_be_live: false, may_be_absent: true };
+
+    fn ask(&mut self, wanted: bool) {
+        self.requested = wanted;
+        self.may_be_live |= wanted;
+        self.may_be_absent |= !wanted;
+    }
+
+    fn settle(&mut self) {
+        (self.may_be_live, self.may_be_absent) = (self.requested, !self.requested);
+    }
+}
+
 /// Everything that a model remembers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Cluster {
@@ -99,6 +121,7 @@ struct Cluster {
     weight: u8,
     low: u8,
     high: u8,
+    managed: Managed,
     actions_left: u8,
 }
 
@@ -150,6 +173,7 @@ impl Cluster {
             && others_gone
             && self.weight == 0
             && self.weight_is_settled()
+            && self.managed == Managed::GONE
             && self.stable_pods().size == self.replicas
     }
 }
@@ -187,7 +211,13 @@ impl fmt::Debug for Cluster {
                 if service.selected == WIDE { "*".into() } else { (service.selected + 1).to_string() };
             write!(f, " | {name}{selected}{}", if service.is_settled() { "" } else { "~" })?;
         }
-        write!(f, " | weight {} [{}-{}]", self.weight, self.low, self.high)
+        write!(f, " | weight {} [{}-{}]", self.weight, self.low, self.high)?;
+        let late = if self.managed.may_be_live == self.managed.may_be_absent { "~" } else { "" };
+        match (self.managed.requested, late) {
+            (false, "") => Ok(()),
+            (false, late) => write!(f, " | no routes{late}"),
+            (true, late) => write!(f, " | routes{late}"),
+        }
     }
 }
 
@@ -196,6 +226,7 @@ impl fmt::Debug for Cluster {
 enum Write {
     Scale(usize, u8),
     Weight(u8),
+    Managed(bool),
     SelectStable(u8),
     SelectCanary(u8),
     SetDeadline(usize),
@@ -242,6 +273,10 @@ struct Config {
     may_toggle: bool,
     min_pods: u8,
     keeps_aborted: bool,
+    /// The step from which managed routes are wanted, if any.
+    managed_from: Option<u8>,
+    /// The router fails when the stable destination has no pods.
+    needs_live_primary: bool,
     /// Pods that the cluster has room for, if that is limited.
     room: Option<u8>,
     mutation: Option<Mutation>,
@@ -270,6 +305,13 @@ impl Config {
     /// Available pods that no write may take away.
     fn floor(&self, cluster: &Cluster) -> u8 {
         cluster.replicas - self.unavailable(cluster.replicas)
+    }
+
+    /// Whether the steps so far ask for managed routes.
+    fn wants_managed(&self, cluster: &Cluster) -> bool {
+        cluster.is_going()
+            && !cluster.promote_full
+            && self.managed_from.is_some_and(|from| cluster.index >= from)
     }
 
     fn at_end(&self, cluster: &Cluster) -> bool {

@@ -24,6 +24,9 @@ fn routed() -> Vec<Mutant> {
     let (fixed, dynamic) = (routed::basis("static", false), routed::basis("dss", true));
     let staged = Split::ByRouter { dynamic_stable: true, staged: true, ping_pong: false };
     let staged = Config { split: staged, steps: &[50], max_weight: 100, ..dynamic };
+    let routes = Config { managed_from: Some(0), steps: &[0, 2], replicas_values: &[], versions: 2, ..fixed };
+    let primary =
+        Config { needs_live_primary: true, steps: &[4], replicas_values: &[], versions: 2, ..dynamic };
     vec![
         ("shrinks go all the way", dynamic, "I4", |cluster, plan| {
             for write in plan {
@@ -133,6 +136,56 @@ fn routed() -> Vec<Mutant> {
                 }
             },
         ),
+        ("a route leads to a version that starts", routes, "I2: a route", |cluster, plan| {
+            let has_pods = cluster.pods[cluster.current as usize].stay() > 0;
+            if cluster.is_going() && cluster.canary_service == Service::on(cluster.current) && !has_pods {
+                prepend(plan, Write::Managed(true));
+            }
+        }),
+        ("a route leads where others may answer", routes, "I5: a route", |cluster, plan| {
+            let has_pods = cluster.pods[cluster.current as usize].stay() > 0;
+            let is_settled = cluster.canary_service.is_settled();
+            if cluster.is_going() && has_pods && !is_settled && !cluster.managed.requested {
+                prepend(plan, Write::Managed(true));
+            }
+        }),
+        ("a route outlives the pods behind it", routes, "I2: a route", |_, plan| {
+            plan.retain(|write| *write != Write::Managed(false));
+        }),
+        ("a route that was lost stays lost", routes, "W55: the route", |cluster, plan| {
+            if cluster.index > 0 {
+                plan.retain(|write| *write != Write::Managed(true));
+            }
+        }),
+        ("a step does not wait for its route", routes, "W55: a step", |cluster, plan| {
+            let is_settled = cluster.canary_service == Service::on(cluster.current);
+            if cluster.is_going() && is_settled && cluster.index == 0 && !plan.contains(&Write::StepDone) {
+                plan.push(Write::StepDone);
+            }
+        }),
+        (
+            "the canary Service moves under a route",
+            routes,
+            "W09: moves under a managed route",
+            |cluster, plan| {
+                let can_serve = cluster.stable_pods().stay() > 0 && cluster.high == 0;
+                if cluster.managed.may_be_live && can_serve && !cluster.is_going() {
+                    prepend(plan, Write::SelectCanary(cluster.stable));
+                }
+            },
+        ),
+        ("pods go before the route to them", routes, "W13", |cluster, plan| {
+            let is_settled = cluster.weight == 0 && cluster.high == 0;
+            if cluster.managed.may_be_live && is_settled && !cluster.is_going() {
+                prepend(plan, Write::Scale(cluster.canary_service.selected as usize, 0));
+            }
+        }),
+        ("the primary loses its last pod", primary, "W15", |cluster, plan| {
+            let stands_idle = cluster.low == 4 && cluster.canary_service.is_settled();
+            if cluster.is_going() && stands_idle && cluster.stable_pods().size > 0 {
+                prepend(plan, Write::Scale(cluster.stable as usize, 0));
+            }
+        }),
         ("a staged walk forgets the surge", staged, "surge", |cluster, plan| {
             for write in plan {
                 match write {

@@ -62,8 +62,13 @@ impl Config {
             stable_destination: destination("stable", cluster.stable_service),
             canary_destination: destination("canary", cluster.canary_service),
             weight: LiveWeight::between(cluster.weight.into(), cluster.low.into(), cluster.high.into()),
-            managed: ManagedRoutes::default(),
-            needs_live_primary: false,
+            managed: ManagedRoutes {
+                requested: cluster.managed.requested,
+                may_be_live: cluster.managed.may_be_live,
+                may_be_absent: cluster.managed.may_be_absent,
+                settles_at: (cluster.managed.may_be_live && cluster.managed.may_be_absent).then(later),
+            },
+            needs_live_primary: self.needs_live_primary,
             extra: 0,
             is_asleep: cluster.is_asleep,
             grace_is_over,
@@ -83,7 +88,7 @@ impl Config {
             at_end: self.at_end(cluster),
             canary_size: None,
             keeps_size: false,
-            managed: false,
+            managed: self.wants_managed(cluster),
             min_pods: self.min_pods.into(),
             threshold: Threshold::All,
             scale_down_delay: SignedDuration::from_secs(if self.is_routed() { 30 } else { 0 }),
@@ -99,7 +104,7 @@ impl Config {
         writes.extend(moves.writes.iter().map(|write| match *write.kind() {
             MoveKind::Scale { version, to, .. } => Write::Scale(version, small(to)),
             MoveKind::Weight(weight) => Write::Weight(small(weight)),
-            MoveKind::Managed(_) => unreachable!("no configuration has managed routes"),
+            MoveKind::Managed(wanted) => Write::Managed(wanted),
             MoveKind::SelectStable(version) => Write::SelectStable(version as u8),
             MoveKind::SelectCanary(version) => Write::SelectCanary(version as u8),
             MoveKind::WidenStable => Write::SelectStable(WIDE),
@@ -135,6 +140,7 @@ impl Config {
                 cluster.low = cluster.low.min(weight);
                 cluster.high = cluster.high.max(weight);
             }
+            Write::Managed(wanted) => cluster.managed.ask(wanted),
             Write::SelectStable(version) => cluster.stable_service.select(version),
             Write::SelectCanary(version) => cluster.canary_service.select(version),
             Write::SetDeadline(version) => cluster.pods[version].deadline = Delay::Running,
@@ -177,16 +183,6 @@ impl Config {
                     "{plan:?} is for after a grace time that never begins\n  at {cluster:?}"
                 ));
             }
-            if plan.is_empty() {
-                let goal = !cluster.is_going() && cluster.is_at_goal(self.services);
-                let stands = goal && cluster.pods.iter().all(|pods| pods.size == pods.available);
-                if wait.is_none() && !stands {
-                    return Err(format!("I11: nothing to do and no wait\n  at {cluster:?}"));
-                }
-                if let Some(wait) = wait.filter(|_| stands && cluster.replicas > 0) {
-                    return Err(format!("all is done, yet it waits: {wait}\n  at {cluster:?}"));
-                }
-            }
             let mut next = *cluster;
             for (index, write) in plan.iter().enumerate() {
                 let before = next;
@@ -198,9 +194,21 @@ impl Config {
                     out.push(Transition { to: next, label, happens: happens::ALWAYS });
                 }
             }
-            if !self.is_routed() {
+            let verdict = if self.is_routed() {
+                routed::check_pass(self, cluster, &next)
+            } else {
                 ratio::check_pass(cluster, &next)
-                    .map_err(|error| format!("{error}\n  by {plan:?}\n  at {cluster:?}"))?;
+            };
+            verdict.map_err(|error| format!("{error}\n  by {plan:?}\n  at {cluster:?}"))?;
+            if plan.is_empty() {
+                let goal = !cluster.is_going() && cluster.is_at_goal(self.services);
+                let stands = goal && cluster.pods.iter().all(|pods| pods.size == pods.available);
+                if wait.is_none() && !stands {
+                    return Err(format!("I11: nothing to do and no wait\n  at {cluster:?}"));
+                }
+                if let Some(wait) = wait.filter(|_| stands && cluster.replicas > 0) {
+                    return Err(format!("all is done, yet it waits: {wait}\n  at {cluster:?}"));
+                }
             }
         }
         Ok(())
@@ -261,6 +269,7 @@ impl Config {
             }
         }
         event("weight settles", 0, happens::ALWAYS, &|to| (to.low, to.high) = (to.weight, to.weight));
+        event("managed routes settle", 0, happens::ALWAYS, &|to| to.managed.settle());
         let settle = |service: &mut Service| *service = Service::on(service.selected);
         event("stable Service settles", 0, happens::ALWAYS, &|to| settle(&mut to.stable_service));
         event("canary Service settles", 0, happens::ALWAYS, &|to| settle(&mut to.canary_service));
@@ -350,6 +359,7 @@ impl Model for Config {
             weight: 0,
             low: 0,
             high: 0,
+            managed: Managed::GONE,
             actions_left: self.actions,
         }
     }

@@ -25,7 +25,9 @@ pub(super) fn check(config: &Config, before: &Cluster, after: &Cluster, write: W
         }
         Write::SelectStable(_) | Write::Awake | Write::ClearDeadline(_) => Ok(()),
         Write::StepDone | Write::Promote => position(config, before, write),
-        Write::Weight(_) | Write::SetDeadline(_) => Err("there is no router and no delay".into()),
+        Write::Weight(_) | Write::Managed(_) | Write::SetDeadline(_) => {
+            Err("there is no router and no delay".into())
+        }
     }
 }
 
@@ -178,6 +180,8 @@ pub(super) fn basis(name: &'static str) -> Config {
         may_toggle: false,
         min_pods: 1,
         keeps_aborted: false,
+        managed_from: None,
+        needs_live_primary: false,
         room: None,
         mutation: None,
     }

@@ -41,8 +41,12 @@ pub(super) fn check(config: &Config, before: &Cluster, after: &Cluster, write: W
         Write::Weight(weight) if before.is_asleep && weight > before.weight => {
             Err("the canary gets weight before stable is awake".into())
         }
+        Write::Managed(true) => lead_there(config, before),
         Write::SelectStable(version) => select_stable(config, before, version as usize),
         Write::SelectCanary(version) => select_canary(config, before, version as usize),
+        Write::StepDone if config.wants_managed(before) && before.managed.may_be_absent => {
+            Err("W55: a step is done while its route is not there".into())
+        }
         Write::StepDone if !before.weight_is_settled() => {
             Err("a step is done while its weight is not settled".into())
         }
@@ -52,6 +56,36 @@ pub(super) fn check(config: &Config, before: &Cluster, after: &Cluster, write: W
             Err("I5: promoted while another version may get traffic".into())
         }
         _ => Ok(()),
+    }
+}
+
+/// What a whole pass leaves behind, as far as routes of their own are concerned.
+pub(super) fn check_pass(config: &Config, before: &Cluster, after: &Cluster) -> Result<(), String> {
+    let there = before.canary_service.selected;
+    let ready = before.pods.get(there as usize).map_or(0, |pods| pods.available);
+    if after.managed.requested && ready == 0 && before.available() > 0 {
+        return Err("I2: a route leads where no pod is ready".into());
+    }
+    let can_lead = before.canary_service == Service::on(before.current) && ready > 0 && !before.is_asleep;
+    if config.wants_managed(before) && can_lead && before.replicas > 0 && !after.managed.requested {
+        return Err("W55: the route is not asked for although the canary has a pod".into());
+    }
+    if !before.is_going() && after.managed.requested {
+        return Err("I3: a route still leads to a version that is not wanted".into());
+    }
+    Ok(())
+}
+
+/// I2, W55: a route leads to the new version only, and only where a pod is ready.
+fn lead_there(config: &Config, before: &Cluster) -> Result<(), String> {
+    let is_there = before.canary_service == Service::on(before.current);
+    let has_pod = before.pods[before.current as usize].available > 0;
+    match () {
+        () if !config.wants_managed(before) => Err("I3: a route that nobody asks for".into()),
+        () if !is_there => Err("I5: a route leads where another version may answer".into()),
+        () if !has_pod => Err("I2: a route leads where no pod is ready".into()),
+        () if before.is_asleep => Err("a route leads to a version that sleeps".into()),
+        () => Ok(()),
     }
 }
 
@@ -130,6 +164,12 @@ fn shrink(config: &Config, before: &Cluster, after: &Cluster, version: usize, to
     let is_current = version == before.current as usize;
     let is_member = is_stable || is_current && !before.is_aborted;
     if to == 0 {
+        if after.managed.may_be_live && after.canary_service.may_use(version) {
+            return Err("W13: a route may still lead to it".into());
+        }
+        if config.needs_live_primary && after.stable_service.may_use(version) {
+            return Err("W15: the primary is left without a pod".into());
+        }
         if live(config, after, version) > 0 {
             return Err("I4: the data plane may still use it".into());
         }
@@ -182,6 +222,9 @@ fn select_canary(config: &Config, before: &Cluster, version: usize) -> Result<()
     if before.canary_service.selected == WIDE {
         return adopt(before, version, 1);
     }
+    if before.managed.may_be_live {
+        return Err("W09: moves under a managed route".into());
+    }
     let pods = stay(before, version);
     let is_idle_return = version == before.stable as usize && before.high == 0;
     if before.replicas > 0 && pods == 0 && !is_idle_return {
@@ -204,7 +247,7 @@ pub(super) fn may_end(config: &Config, cluster: &Cluster, fair: Fair) -> Result<
     let stable = cluster.stable_pods();
     let is_going = cluster.is_going();
     if cluster.replicas == 0 {
-        let is_down = cluster.weight == 0 && cluster.size() == 0;
+        let is_down = cluster.weight == 0 && cluster.size() == 0 && !cluster.managed.may_be_live;
         return if is_down { Ok(()) } else { Err("asleep, but not at zero".into()) };
     }
     let behind_canary = cluster.pods.get(cluster.canary_service.selected as usize).map(|pods| pods.available);
@@ -261,6 +304,8 @@ pub(super) fn basis(name: &'static str, dynamic_stable: bool) -> Config {
         may_toggle: false,
         min_pods: 0,
         keeps_aborted: false,
+        managed_from: None,
+        needs_live_primary: false,
         room: None,
         mutation: None,
     }
@@ -356,6 +401,49 @@ fn small() -> Vec<Config> {
             versions: 2,
             ..dynamic
         },
+        Config {
+            name: "managed",
+            managed_from: Some(0),
+            steps: &[0, 2],
+            replicas_values: &[],
+            actions: 1,
+            ..fixed
+        },
+        Config {
+            name: "managed-asleep",
+            managed_from: Some(0),
+            replicas_values: &[0, 2],
+            versions: 2,
+            ..fixed
+        },
+        Config {
+            name: "managed-dss",
+            managed_from: Some(0),
+            steps: &[0, 4],
+            replicas_values: &[],
+            actions: 1,
+            ..dynamic
+        },
+        Config { name: "managed-later", managed_from: Some(1), may_halt: true, versions: 2, ..fixed },
+        ping_pong(Config { name: "managed-pingpong", managed_from: Some(0), versions: 2, ..fixed }),
+        Config {
+            name: "primary-dss",
+            needs_live_primary: true,
+            steps: &[2, 4],
+            replicas_values: &[0, 1],
+            versions: 2,
+            ..dynamic
+        },
+        Config {
+            name: "primary-managed-dss",
+            needs_live_primary: true,
+            managed_from: Some(0),
+            steps: &[4, 2],
+            replicas_values: &[],
+            unavailable: 1,
+            versions: 2,
+            ..dynamic
+        },
         staged(Config {
             name: "staged-s1u0",
             replicas: 3,
@@ -446,6 +534,21 @@ fn large() -> Vec<Config> {
             steps: &[1, 2],
             unavailable: 1,
             ..n3("pingpong-dss-n3", dynamic)
+        }),
+        Config { steps: &[0, 2], managed_from: Some(0), ..n3("managed-static-n3", fixed) },
+        Config {
+            steps: &[0, 2, 4],
+            managed_from: Some(1),
+            replicas_values: &[0, 3],
+            ..n3("managed-dss-n3", dynamic)
+        },
+        ping_pong(Config { steps: &[2], managed_from: Some(0), ..n3("managed-pingpong-n3", fixed) }),
+        Config { steps: &[2, 4], needs_live_primary: true, ..n3("primary-dss-n3", dynamic) },
+        staged(Config {
+            steps: &[100],
+            needs_live_primary: true,
+            versions: 2,
+            ..n3("staged-primary-n3", dynamic)
         }),
         percent(Config { steps: &[25, 66], room: Some(4), ..n3("full-dss-n3", dynamic) }),
         percent(Config { steps: &[25, 50], room: Some(4), unavailable: 1, ..n3("full-dss-n3-u1", dynamic) }),

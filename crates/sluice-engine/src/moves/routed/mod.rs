@@ -89,6 +89,7 @@ impl Routes {
             MoveKind::Managed(wanted) => {
                 self.managed.requested = *wanted;
                 self.managed.may_be_live |= wanted;
+                self.managed.may_be_absent |= !wanted;
             }
             MoveKind::SelectStable(version) => widen(&mut self.stable, *version),
             MoveKind::SelectCanary(version) => widen(&mut self.canary, *version),
@@ -259,8 +260,15 @@ impl<'a> Pass<'a> {
         self.intent.managed
             && self.is_going
             && !self.is_asleep
-            && self.canary_settled()
+            && self.leads_to_new()
             && self.set(self.new).ready > 0
+    }
+
+    /// Whether what follows a managed route comes to the new version. A route that is there stays while only
+    /// that is unknown, as when we have just begun to look.
+    fn leads_to_new(&self) -> bool {
+        let selected = self.routes.canary.selected == Some(self.new);
+        self.canary_settled() || selected && self.state.managed.requested
     }
 
     fn position(&mut self, wanted: &impl Fn(Version) -> i64, goal: i64) {

@@ -130,6 +130,7 @@ impl Pass<'_> {
             && goal == requested
             && requested > 0
             && !managed.requested
+            && !managed.may_be_live
             && selected != Some(self.stable)
             && target == self.new
             && (self.stable_settled() || low == self.max)

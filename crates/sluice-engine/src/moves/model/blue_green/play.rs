@@ -97,6 +97,7 @@ impl Config {
             writes.extend(moves.writes.iter().map(|write| match *write.kind() {
                 MoveKind::Scale { version, to, .. } => Write::Scale(version, small(to)),
                 MoveKind::Weight(weight) => Write::Weight(small(weight)),
+                MoveKind::Managed(wanted) => Write::Managed(wanted),
                 MoveKind::SelectStable(version) => Write::SelectStable(version as u8),
                 MoveKind::SelectCanary(version) => Write::SelectCanary(version as u8),
                 MoveKind::WidenStable => Write::SelectStable(WIDE),
@@ -137,7 +138,7 @@ impl Config {
                 (fleet.stable, fleet.has_stable) = (fleet.current, true);
                 fleet.forget_gates();
             }
-            Write::Weight(_) | Write::StepDone => {}
+            Write::Weight(_) | Write::Managed(_) | Write::StepDone => {}
         }
         fleet.wake_at_rest();
     }

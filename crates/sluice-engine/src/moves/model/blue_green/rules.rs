@@ -36,7 +36,9 @@ pub(super) fn check(config: &Config, before: &Fleet, after: &Fleet, write: Write
             if before.replicas > 0 && is_up { Ok(()) } else { Err("awake without a stable pod".into()) }
         }
         Write::Promote => promote(config, before),
-        Write::Weight(_) | Write::StepDone => Err("there is no router and no step".into()),
+        Write::Weight(_) | Write::Managed(_) | Write::StepDone => {
+            Err("there is no router and no step".into())
+        }
     }
 }
 
