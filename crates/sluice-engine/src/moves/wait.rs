@@ -67,7 +67,7 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [WaitReason; 15] = [
+    pub const ALL: [WaitReason; 16] = [
         WaitReason::Pods,
         WaitReason::Termination,
         WaitReason::Weight,
