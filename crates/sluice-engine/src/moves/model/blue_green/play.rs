@@ -101,7 +101,6 @@ impl Config {
                 MoveKind::SelectStable(version) => Write::SelectStable(version as u8),
                 MoveKind::SelectCanary(version) => Write::SelectCanary(version as u8),
                 MoveKind::WidenStable => Write::SelectStable(WIDE),
-                MoveKind::Managed(_) => unreachable!("blue-green has no managed routes"),
                 MoveKind::SetDeadline(version, _) => Write::SetDeadline(version),
                 MoveKind::ClearDeadline(version) => Write::ClearDeadline(version),
             }));
