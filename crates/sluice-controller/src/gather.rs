@@ -4,43 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sluice_api::validation::validate_rollout;
 use sluice_engine::spec::{self, OwnedSet, Owner};
 use sluice_engine::world::{Rollout, Service, Settings, Strategy, Traffic, World};
 
-use crate::cache::{Body, Cache, ObjectKey};
+use crate::cache::{Body, Cache, ObjectKey, Slim};
 
 /// The index entry of ReplicaSets that nobody owns.
 pub const ORPHANS: &str = "orphans";
 
-/// Takes a Rollout over from its JSON, with what validation says of it.
-///
-/// # Errors
-/// The object is no Rollout at all.
-pub fn read_rollout(object: Value) -> Result<Rollout, String> {
-    let (rollout, problems) = sluice_api::parse_rollout(object);
-    // What cannot be read was left out, so what is said of the rest would be about another object.
-    let problem = match problems.first() {
-        Some(problem) => Some(problem.to_string()),
-        None => validate_rollout(&rollout, false).first().map(ToString::to_string),
-    };
-    Ok(spec::rollout(rollout, problem))
+impl Slim for OwnedSet {
+    fn from_object(object: Value) -> Result<Self, String> {
+        spec::replica_set(object).map_err(|error| error.to_string())
+    }
 }
 
-/// Takes a ReplicaSet over from its JSON.
-///
-/// # Errors
-/// What of it cannot be read.
-pub fn read_set(object: Value) -> Result<OwnedSet, String> {
-    spec::replica_set(object).map_err(|error| error.to_string())
-}
-
-/// Takes a Service over from its JSON.
-///
-/// # Errors
-/// What of it cannot be read.
-pub fn read_service(object: Value) -> Result<Service, String> {
-    spec::service(object).map_err(|error| error.to_string())
+impl Slim for Service {
+    fn from_object(object: Value) -> Result<Self, String> {
+        spec::service(object).map_err(|error| error.to_string())
+    }
 }
 
 /// The Services that a Rollout names.
@@ -53,9 +34,9 @@ pub fn service_names(rollout: &Rollout) -> Vec<&String> {
     }
 }
 
-/// The index entries of a Rollout: the Services that it names.
-pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
-    service_names(rollout).into_iter().map(|name| format!("{}/{name}", rollout.namespace)).collect()
+/// The index entry by which the Rollouts of a Service are found.
+pub fn service_entry(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
 }
 
 /// The index entries of a ReplicaSet.

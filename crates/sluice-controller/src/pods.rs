@@ -9,15 +9,22 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::core::ApiResource;
+use serde_json::Value;
 use sluice_engine::troubles::{self, Pod};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::cache::{Cache, ObjectKey, Source};
+use crate::cache::{Cache, ObjectKey, Slim, Source};
 use crate::queue::Queue;
 
 /// How long a wait lasts before its pods are looked at.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+impl Slim for Pod {
+    fn from_object(object: Value) -> Result<Self, String> {
+        serde_json::from_value(object).map_err(|error| error.to_string())
+    }
+}
 
 /// The watches on pods of ReplicaSets that are awaited.
 pub struct PodWatches {
@@ -98,7 +105,7 @@ impl PodWatches {
                 .in_namespace(Some(rollout.namespace.to_string()))
                 .labelled(format!("{}={hash}", sluice_api::keys::POD_TEMPLATE_HASH));
         let (queue, key) = (self.queue.clone(), rollout.clone());
-        let feed = cache.clone().feed(source, Ok, move |_| queue.add(key.clone()));
+        let feed = cache.clone().feed(source, move |_| queue.add(key.clone()));
         (cache, tokio::spawn(feed))
     }
 

@@ -20,6 +20,7 @@ use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
 use crate::gather;
+use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
 use crate::pods::PodWatches;
@@ -44,7 +45,7 @@ pub struct Reconciler {
     /// Whether we may write.
     pub leadership: Leadership,
     /// Rollouts.
-    pub rollouts: Cache<Rollout>,
+    pub rollouts: Cache<Kept>,
     /// Their ReplicaSets.
     pub sets: Cache<OwnedSet>,
     /// Services.
@@ -119,7 +120,7 @@ impl Reconciler {
 
     /// What would be looked at and done now, for people who ask why.
     pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
-        let rollout = self.rollouts.get(key)?;
+        let rollout = self.rollouts.get(key)?.rollout().ok()?;
         let world =
             gather::world(rollout, &self.sets, &self.services, self.pods.troubles(key), self.settings)
                 .ok()?;
@@ -141,11 +142,15 @@ impl Reconciler {
                 self.pods.follow(&key, None);
                 return Outcome::Done(None);
             }
-            Some(Body::Broken(problem)) => {
+            Some(Body::Broken(problem)) => Err(problem.to_string()),
+            Some(Body::Good(kept)) => kept.rollout(),
+        };
+        let rollout = match rollout {
+            Ok(rollout) => rollout,
+            Err(problem) => {
                 tracing::warn!(namespace = %key.namespace, rollout = %key.name, "the object cannot be read: {problem}");
                 return Outcome::Done(None);
             }
-            Some(Body::Good(rollout)) => rollout,
         };
         if rollout.is_deleting {
             self.pods.follow(&key, None);

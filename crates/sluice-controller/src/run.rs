@@ -7,12 +7,13 @@ use std::time::Duration;
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
 use sluice_engine::spec::{OwnedSet, Owner};
-use sluice_engine::world::{Rollout, Service, Settings, Strategy};
+use sluice_engine::world::{Service, Settings};
 
 use crate::cache::{Cache, ObjectKey, Source, Versions};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::gather;
+use crate::kept::{Figures, Kept};
 use crate::lease::{self, Leadership, LeaseOptions};
 use crate::metrics::{Metrics, Samples};
 use crate::pods::PodWatches;
@@ -136,8 +137,8 @@ impl Handle {
         );
         if leads > 0.0 {
             reconciler.rollouts.for_each(|key, body| {
-                if let Some(rollout) = body.good() {
-                    sample_rollout(samples, key, rollout);
+                if let Some(kept) = body.good() {
+                    sample_rollout(samples, key, kept.figures);
                 }
             });
         }
@@ -145,26 +146,19 @@ impl Handle {
 }
 
 /// The gauges of one Rollout, by the names that dashboards know.
-fn sample_rollout(samples: &mut Samples, key: &ObjectKey, rollout: &Rollout) {
+fn sample_rollout(samples: &mut Samples, key: &ObjectKey, figures: Figures) {
     let (namespace, name) = (&*key.namespace, &*key.name);
     let object = [("namespace", namespace), ("name", name)];
-    let status = &rollout.status;
-    let phase = sluice_engine::status::metric_phase(status);
-    let strategy = match rollout.spec.as_ref().map(|spec| &spec.strategy) {
-        Ok(Strategy::Canary(_)) => "canary",
-        Ok(Strategy::Unsupported("spec.strategy.blueGreen")) => "blueGreen",
-        Ok(Strategy::Unsupported(_)) | Err(_) => "none",
-    };
     let info = [
         ("namespace", namespace),
         ("name", name),
-        ("strategy", strategy),
+        ("strategy", figures.strategy),
         ("traffic_router", ""),
-        ("phase", phase),
+        ("phase", figures.phase),
     ];
     samples.gauge("rollout_info", "Information about rollout.", &info, 1.0);
-    let desired = rollout.spec.as_ref().ok().and_then(|spec| spec.replicas).unwrap_or(1) as f64;
-    let (available, updated) = (f64::from(status.available_replicas), f64::from(status.updated_replicas));
+    let desired = figures.desired as f64;
+    let (available, updated) = (f64::from(figures.available), f64::from(figures.updated));
     samples.gauge(
         "rollout_info_replicas_available",
         "The number of available replicas per rollout.",
@@ -202,7 +196,7 @@ impl Controller {
             clock: clock.clone(),
             settings: options.settings,
             leadership,
-            rollouts: Cache::with_index("Rollout", gather::index_rollout),
+            rollouts: Cache::with_index("Rollout", |kept: &Kept| kept.services().map(Into::into).collect()),
             sets: Cache::with_index("ReplicaSet", gather::index_set),
             services: Cache::new("Service"),
             pods: PodWatches::new(client.clone(), queue.clone()),
@@ -331,15 +325,14 @@ fn feeds(
         None => rollouts,
     };
     let own = queue.clone();
-    tasks.spawn(reconciler.rollouts.clone().feed(rollouts, gather::read_rollout, move |change| {
-        let _: &crate::cache::Change<'_, Rollout> = change;
+    tasks.spawn(reconciler.rollouts.clone().feed(rollouts, move |change| {
         own.add(change.key.clone());
     }));
 
     let sets = source(ApiResource::erase::<k8s_openapi::api::apps::v1::ReplicaSet>(&()))
         .labelled(sluice_api::keys::POD_TEMPLATE_HASH);
     let (own, all) = (queue.clone(), reconciler.rollouts.clone());
-    tasks.spawn(reconciler.sets.clone().feed(sets, gather::read_set, move |change| {
+    tasks.spawn(reconciler.sets.clone().feed(sets, move |change| {
         for set in [change.old_object(), change.new_object()].into_iter().flatten() {
             enqueue_owner(set, &change.key.namespace, &own, &all);
         }
@@ -347,13 +340,13 @@ fn feeds(
 
     let services = source(ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()));
     let (own, all) = (queue.clone(), reconciler.rollouts.clone());
-    tasks.spawn(reconciler.services.clone().feed(services, gather::read_service, move |change| {
+    tasks.spawn(reconciler.services.clone().feed(services, move |change| {
         let is_same =
             matches!((change.old_object(), change.new_object()), (Some(old), Some(new)) if same(old, new));
         if is_same {
             return;
         }
-        for (key, _) in all.indexed(&format!("{}/{}", change.key.namespace, change.key.name)) {
+        for (key, _) in all.indexed(&gather::service_entry(&change.key.namespace, &change.key.name)) {
             own.add(key);
         }
     }));
@@ -365,15 +358,17 @@ fn same(old: &Service, new: &Service) -> bool {
         == Service { resource_version: String::new(), ..new.clone() }
 }
 
-fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Rollout>) {
+fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Kept>) {
     match &set.owner {
         Owner::Rollout { name, .. } => queue.add(ObjectKey::new(Arc::clone(namespace), name.as_str())),
         Owner::Other => {}
         Owner::Nobody => rollouts.for_each(|key, body| {
-            let spec = body.good().and_then(|rollout| rollout.spec.as_ref().ok());
-            if key.namespace == *namespace
-                && spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels))
-            {
+            if key.namespace != *namespace {
+                return;
+            }
+            let rollout = body.good().and_then(|kept| kept.rollout().ok());
+            let spec = rollout.as_ref().and_then(|rollout| rollout.spec.as_ref().ok());
+            if spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels)) {
                 queue.add(key.clone());
             }
         }),
