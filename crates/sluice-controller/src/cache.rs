@@ -15,6 +15,7 @@ pub use feed::Source;
 pub use lazy::LazyCaches;
 pub use versions::{Freshness, Versions, compare_versions};
 
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -58,6 +59,15 @@ impl fmt::Debug for ObjectKey {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         fmt::Display::fmt(self, formatter)
     }
+}
+
+/// What a cache keeps of an object.
+pub trait Slim: Sized + Send + Sync + 'static {
+    /// Takes what is needed out of an object, without its `managedFields`.
+    ///
+    /// # Errors
+    /// Why the object cannot be used.
+    fn from_object(object: Value) -> Result<Self, String>;
 }
 
 /// What is known of an object.

@@ -5,46 +5,25 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sluice_api::rollout::RolloutStatus;
-use sluice_api::validation::validate_rollout;
 use sluice_engine::spec::{self, OwnedSet, Owner};
 use sluice_engine::world::{InvalidSpec, Pod, Rollout, Service, Settings, Traffic, Workload, World};
 
-use crate::cache::{Body, Cache, ObjectKey};
+use crate::cache::{Body, Cache, ObjectKey, Slim};
 use crate::{routes, workloads};
 
 /// The index entry of ReplicaSets that nobody owns.
 pub const ORPHANS: &str = "orphans";
 
-/// Takes a Rollout over from its JSON, with what validation says of it.
-///
-/// # Errors
-/// The object is no Rollout at all.
-pub fn read_rollout(object: Value) -> Result<Rollout, String> {
-    let (rollout, problems) = sluice_api::parse_rollout(object);
-    // What cannot be read was left out, so what is said of the rest would be about another object.
-    let problem = match problems.first() {
-        Some(problem) => Some(problem.to_string()),
-        None => validate_rollout(&rollout, false).first().map(ToString::to_string),
-    };
-    let mut rollout = spec::rollout(rollout, problem);
-    routes::mark_unsupported(&mut rollout);
-    Ok(rollout)
+impl Slim for OwnedSet {
+    fn from_object(object: Value) -> Result<Self, String> {
+        spec::replica_set(object).map_err(|error| error.to_string())
+    }
 }
 
-/// Takes a ReplicaSet over from its JSON.
-///
-/// # Errors
-/// What of it cannot be read.
-pub fn read_set(object: Value) -> Result<OwnedSet, String> {
-    spec::replica_set(object).map_err(|error| error.to_string())
-}
-
-/// Takes a Service over from its JSON.
-///
-/// # Errors
-/// What of it cannot be read.
-pub fn read_service(object: Value) -> Result<Service, String> {
-    spec::service(object).map_err(|error| error.to_string())
+impl Slim for Service {
+    fn from_object(object: Value) -> Result<Self, String> {
+        spec::service(object).map_err(|error| error.to_string())
+    }
 }
 
 /// The Services that a Rollout names.
@@ -53,10 +32,16 @@ pub fn service_names(rollout: &Rollout) -> Vec<&String> {
     services.into_iter().map(|(_, name)| name).collect()
 }
 
+/// The index entry by which the Rollouts of a Service are found.
+pub fn service_entry(namespace: &str, name: &str) -> String {
+    format!("{namespace}/{name}")
+}
+
 /// The index entries of a Rollout: the Services that it names, the objects that its routes stand in, and the
 /// workload whose template it runs.
 pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
-    let services = service_names(rollout).into_iter().map(|name| format!("{}/{name}", rollout.namespace));
+    let names = service_names(rollout).into_iter();
+    let services = names.map(|name| service_entry(&rollout.namespace, name));
     services.chain(routes::index(rollout)).chain(workloads::index(rollout)).collect()
 }
 

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod events;
 pub mod flags;
 pub mod gather;
+pub mod kept;
 pub mod lease;
 pub mod logging;
 pub mod metrics;

@@ -16,11 +16,17 @@ use sluice_engine::world::{Pod as PodInfo, Spec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::cache::{Cache, ObjectKey, Source};
+use crate::cache::{Cache, ObjectKey, Slim, Source};
 use crate::queue::Queue;
 
 /// How long a wait lasts before its pods are looked at.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+impl Slim for Pod {
+    fn from_object(object: Value) -> Result<Self, String> {
+        serde_json::from_value(object).map_err(|error| error.to_string())
+    }
+}
 
 /// The watches on pods of ReplicaSets that are awaited.
 pub struct PodWatches {
@@ -135,7 +141,7 @@ impl PodWatches {
                 .in_namespace(Some(rollout.namespace.to_string()))
                 .labelled(format!("{}={hash}", sluice_api::keys::POD_TEMPLATE_HASH));
         let (queue, key) = (self.queue.clone(), rollout.clone());
-        let feed = cache.clone().feed(source, Ok, move |_| queue.add(key.clone()));
+        let feed = cache.clone().feed(source, move |_| queue.add(key.clone()));
         (cache, tokio::spawn(feed))
     }
 

@@ -21,6 +21,7 @@ use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
 use crate::gather::{self, Surroundings};
+use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
 use crate::pod_sync;
@@ -52,7 +53,7 @@ pub struct Reconciler {
     /// Whether we may write.
     pub leadership: Leadership,
     /// Rollouts.
-    pub rollouts: Cache<Rollout>,
+    pub rollouts: Cache<Kept>,
     /// Their ReplicaSets.
     pub sets: Cache<OwnedSet>,
     /// Services.
@@ -133,7 +134,7 @@ impl Reconciler {
 
     /// What would be looked at and done now, for people who ask why.
     pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
-        let rollout = self.rollouts.get(key)?;
+        let rollout = self.rollouts.get(key)?.rollout().ok()?;
         let traffic = self.routes(&rollout).ok()?.map(|look| look.traffic).unwrap_or_default();
         let workloads::Look { rollout, workload, left } =
             workloads::look(&rollout, &self.workloads, &self.sets).ok()?;
@@ -162,11 +163,15 @@ impl Reconciler {
                 }
                 return self.after_the_end(&key, false).await;
             }
-            Some(Body::Broken(problem)) => {
+            Some(Body::Broken(problem)) => Err(problem.to_string()),
+            Some(Body::Good(kept)) => kept.rollout(),
+        };
+        let rollout = match rollout {
+            Ok(rollout) => rollout,
+            Err(problem) => {
                 tracing::warn!(namespace = %key.namespace, rollout = %key.name, "the object cannot be read: {problem}");
                 return Outcome::Done(None);
             }
-            Some(Body::Good(rollout)) => rollout,
         };
         if rollout.is_deleting {
             self.pods.follow(&key, None);

@@ -8,12 +8,13 @@ use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
 use sluice_engine::spec::{OwnedSet, Owner};
 use sluice_engine::workload;
-use sluice_engine::world::{Rollout, Service, Settings, Strategy};
+use sluice_engine::world::{Service, Settings};
 
 use crate::cache::{Cache, ObjectKey, Source, Versions};
 use crate::clock::Clock;
 use crate::events::Events;
 use crate::gather;
+use crate::kept::{Figures, Kept};
 use crate::lease::{self, Leadership, LeaseOptions};
 use crate::metrics::{Metrics, Samples};
 use crate::pods::PodWatches;
@@ -139,8 +140,8 @@ impl Handle {
         );
         if leads > 0.0 {
             reconciler.rollouts.for_each(|key, body| {
-                if let Some(rollout) = body.good() {
-                    sample_rollout(samples, key, rollout);
+                if let Some(kept) = body.good() {
+                    sample_rollout(samples, key, kept.figures);
                 }
             });
         }
@@ -148,26 +149,19 @@ impl Handle {
 }
 
 /// The gauges of one Rollout, by the names that dashboards know.
-fn sample_rollout(samples: &mut Samples, key: &ObjectKey, rollout: &Rollout) {
+fn sample_rollout(samples: &mut Samples, key: &ObjectKey, figures: Figures) {
     let (namespace, name) = (&*key.namespace, &*key.name);
     let object = [("namespace", namespace), ("name", name)];
-    let status = &rollout.status;
-    let phase = sluice_engine::status::metric_phase(status);
-    let strategy = match rollout.spec.as_ref().map(|spec| &spec.strategy) {
-        Ok(Strategy::Canary(_)) => "canary",
-        Ok(Strategy::BlueGreen(_)) => "blueGreen",
-        Ok(Strategy::Unsupported(_)) | Err(_) => "none",
-    };
     let info = [
         ("namespace", namespace),
         ("name", name),
-        ("strategy", strategy),
+        ("strategy", figures.strategy),
         ("traffic_router", ""),
-        ("phase", phase),
+        ("phase", figures.phase),
     ];
     samples.gauge("rollout_info", "Information about rollout.", &info, 1.0);
-    let desired = rollout.spec.as_ref().ok().and_then(|spec| spec.replicas).unwrap_or(1) as f64;
-    let (available, updated) = (f64::from(status.available_replicas), f64::from(status.updated_replicas));
+    let desired = figures.desired as f64;
+    let (available, updated) = (f64::from(figures.available), f64::from(figures.updated));
     samples.gauge(
         "rollout_info_replicas_available",
         "The number of available replicas per rollout.",
@@ -200,7 +194,7 @@ impl Controller {
         let leadership = if options.lease.is_some() { Leadership::standby() } else { Leadership::always() };
         let queue = Queue::new("Rollouts", |key: &ObjectKey| key.lane(), options.seed);
         let (events, writer) = Events::new(client.clone(), clock.clone(), leadership.clone());
-        let rollouts = Cache::with_index("Rollout", gather::index_rollout);
+        let rollouts = Cache::with_index("Rollout", |kept: &Kept| kept.entries().map(Into::into).collect());
         let route_objects = route_objects(&options, &client, &queue, &rollouts);
         let workloads = workloads(&options, &client, &queue, &rollouts);
         let reconciler = Reconciler {
@@ -352,8 +346,7 @@ fn feeds(
     };
     let own = queue.clone();
     let memory = reconciler.route_memory.clone();
-    tasks.spawn(reconciler.rollouts.clone().feed(rollouts, gather::read_rollout, move |change| {
-        let change: &crate::cache::Change<'_, Rollout> = change;
+    tasks.spawn(reconciler.rollouts.clone().feed(rollouts, move |change| {
         if let (None, Some(gone)) = (change.new, change.old_object()) {
             memory.forget(&gone.uid);
         }
@@ -363,7 +356,7 @@ fn feeds(
     let sets = source(ApiResource::erase::<k8s_openapi::api::apps::v1::ReplicaSet>(&()))
         .labelled(sluice_api::keys::POD_TEMPLATE_HASH);
     let (own, all) = (queue.clone(), reconciler.rollouts.clone());
-    tasks.spawn(reconciler.sets.clone().feed(sets, gather::read_set, move |change| {
+    tasks.spawn(reconciler.sets.clone().feed(sets, move |change| {
         for set in [change.old_object(), change.new_object()].into_iter().flatten() {
             enqueue_owner(set, &change.key.namespace, &own, &all);
         }
@@ -371,13 +364,13 @@ fn feeds(
 
     let services = source(ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()));
     let (own, all) = (queue.clone(), reconciler.rollouts.clone());
-    tasks.spawn(reconciler.services.clone().feed(services, gather::read_service, move |change| {
+    tasks.spawn(reconciler.services.clone().feed(services, move |change| {
         let is_same =
             matches!((change.old_object(), change.new_object()), (Some(old), Some(new)) if same(old, new));
         if is_same {
             return;
         }
-        for (key, _) in all.indexed(&format!("{}/{}", change.key.namespace, change.key.name)) {
+        for (key, _) in all.indexed(&gather::service_entry(&change.key.namespace, &change.key.name)) {
             own.add(key);
         }
         // Whoever's name it carries may not name it any more.
@@ -393,12 +386,12 @@ fn route_objects(
     options: &Options,
     client: &Client,
     queue: &Queue<ObjectKey>,
-    rollouts: &Cache<Rollout>,
+    rollouts: &Cache<Kept>,
 ) -> RouteObjects {
     let (queue, rollouts) = (queue.clone(), rollouts.clone());
     RouteObjects::new(optional_source(options, client), move |kind, source, cache, tasks| {
         let (queue, rollouts) = (queue.clone(), rollouts.clone());
-        tasks.spawn(cache.feed(source, routes::read_object, move |change| {
+        tasks.spawn(cache.feed(source, move |change| {
             let name = routes::index_name(kind, &change.key.namespace, &change.key.name);
             for (key, _) in rollouts.indexed(&name) {
                 queue.add(key);
@@ -429,16 +422,15 @@ fn workloads(
     options: &Options,
     client: &Client,
     queue: &Queue<ObjectKey>,
-    rollouts: &Cache<Rollout>,
+    rollouts: &Cache<Kept>,
 ) -> Workloads {
     let source = optional_source(options, client);
     let (queue, rollouts) = (queue.clone(), rollouts.clone());
     Workloads::new(move |kind, tasks| {
         let cache = workloads::cache(kind);
         let (queue, rollouts) = (queue.clone(), rollouts.clone());
-        let read = move |object| workload::read(kind, object).map_err(|error| error.to_string());
         let source = source(vec![workloads::resource(kind)]);
-        tasks.spawn(cache.clone().feed(source, read, move |change| {
+        tasks.spawn(cache.clone().feed(source, move |change| {
             let (old, new) = (change.old_object(), change.new_object());
             if old.zip(new).is_some_and(|(old, new)| workload::is_same(old, new)) {
                 return;
@@ -460,15 +452,17 @@ fn same(old: &Service, new: &Service) -> bool {
         == Service { resource_version: String::new(), ..new.clone() }
 }
 
-fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Rollout>) {
+fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Kept>) {
     match &set.owner {
         Owner::Rollout { name, .. } => queue.add(ObjectKey::new(Arc::clone(namespace), name.as_str())),
         Owner::Other => {}
         Owner::Nobody => rollouts.for_each(|key, body| {
-            let spec = body.good().and_then(|rollout| rollout.spec.as_ref().ok());
-            if key.namespace == *namespace
-                && spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels))
-            {
+            if key.namespace != *namespace {
+                return;
+            }
+            let rollout = body.good().and_then(|kept| kept.rollout().ok());
+            let spec = rollout.as_ref().and_then(|rollout| rollout.spec.as_ref().ok());
+            if spec.is_some_and(|spec| spec.label_selector.matches(&set.set.labels)) {
                 queue.add(key.clone());
             }
         }),

@@ -7,15 +7,35 @@
 use std::sync::Arc;
 
 use kube::core::ApiResource;
+use serde_json::Value;
 use sluice_engine::spec::OwnedSet;
 use sluice_engine::workload::{self, Found};
 use sluice_engine::world::{Rollout, Workload, WorkloadKind};
 
-use crate::cache::{Body, Cache, LazyCaches, ObjectKey, SyncState};
+use crate::cache::{Body, Cache, LazyCaches, ObjectKey, Slim, SyncState};
 use crate::routes::NotReady;
 
 /// The caches of workloads, by kind.
 pub type Workloads = LazyCaches<WorkloadKind, Workload>;
+
+impl Slim for Workload {
+    fn from_object(object: Value) -> Result<Workload, String> {
+        workload::read(kind_of(&object), object).map_err(|error| error.to_string())
+    }
+}
+
+/// The kind of an object. In a list it does not say so itself, but no two of the three have the same shape: an
+/// API server fills in a Deployment's `strategy`.
+fn kind_of(object: &Value) -> WorkloadKind {
+    match object["kind"].as_str() {
+        Some("Deployment") => WorkloadKind::Deployment,
+        Some("ReplicaSet") => WorkloadKind::ReplicaSet,
+        Some("PodTemplate") => WorkloadKind::PodTemplate,
+        _ if object["template"].is_object() => WorkloadKind::PodTemplate,
+        _ if object["spec"]["strategy"].is_object() => WorkloadKind::Deployment,
+        _ => WorkloadKind::ReplicaSet,
+    }
+}
 
 /// The kind, as it is watched.
 pub fn resource(kind: WorkloadKind) -> ApiResource {

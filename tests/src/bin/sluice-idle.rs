@@ -1,8 +1,9 @@
 //! Measures what a fleet at rest costs: memory of the controller, and its requests.
 //!
 //! Starts a real API server (nothing else writes), fills it with healthy Rollouts of three ReplicaSets
-//! each, runs a controller given as a command line, and prints its memory and what it asked for in an
-//! idle time. The command gets the kubeconfig by the variable `KUBECONFIG`, and the namespace of its lease
+//! each, has a controller, given as a command line, take them over and write each one's status, kills it,
+//! and starts it anew: then nothing is left to be done. Prints the memory of both and what the second
+//! asked for in an idle time. The command gets the kubeconfig by the variable `KUBECONFIG`, and the namespace of its lease
 //! by `POD_NAMESPACE`.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use futures::StreamExt;
 use kube::Client;
 use serde_json::{Value, json};
 use sluice_tests::cluster::{ControlPlane, Options};
+use tokio::process::Child;
 
 /// Measures what a fleet at rest costs.
 #[derive(Parser)]
@@ -34,6 +36,8 @@ struct Args {
 }
 
 const NAMESPACE: &str = "fleet";
+/// Where the controller's own output goes, in the folder of all logs.
+const LOG: &str = "controller.log";
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -54,27 +58,17 @@ async fn main() -> anyhow::Result<()> {
         result?;
     }
 
-    let kubeconfig = plane.kubeconfig_for("sluice", Some("system:masters"))?;
-    let log_path = plane.logs_dir().join("controller.log");
-    let log = std::fs::File::create(&log_path)?;
-    let mut child = tokio::process::Command::new(&args.command[0])
-        .args(&args.command[1..])
-        .env("KUBECONFIG", &kubeconfig)
-        .env("POD_NAMESPACE", NAMESPACE)
-        .env("NO_PROXY", "*")
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot start {}", args.command[0]))?;
-    let pid = child.id().context("the controller has ended")?;
+    let (mut first, pid) = start(&plane, &args.command)?;
     if let Err(problem) = settle(&client, args.rollouts).await {
-        eprint!("{}", std::fs::read_to_string(&log_path)?);
+        eprint!("{}", std::fs::read_to_string(plane.logs_dir().join(LOG))?);
         return Err(problem);
     }
-    eprintln!("all healthy; {} MiB, peak {} MiB", mib(pid, "VmRSS")?, mib(pid, "VmHWM")?);
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    let taken_over = json!({"rssMiB": mib(pid, "VmRSS")?, "peakRssMiB": mib(pid, "VmHWM")?});
+    eprintln!("all healthy: {taken_over}");
+    first.kill().await?;
+    let (mut child, pid) = start(&plane, &args.command)?;
+    // The dead one's lease has to expire first.
+    tokio::time::sleep(Duration::from_secs(40)).await;
     let mark = plane.audit_mark()?;
     let before = cpu_ticks(pid)?;
     tokio::time::sleep(Duration::from_secs(args.idle_seconds)).await;
@@ -90,6 +84,7 @@ async fn main() -> anyhow::Result<()> {
         json!({
             "rollouts": args.rollouts,
             "replicaSetsEach": args.sets,
+            "whileTakingOver": taken_over,
             "rssMiB": mib(pid, "VmRSS")?,
             "peakRssMiB": mib(pid, "VmHWM")?,
             "idleSeconds": args.idle_seconds,
@@ -98,6 +93,24 @@ async fn main() -> anyhow::Result<()> {
         })
     );
     Ok(())
+}
+
+/// Starts a controller, and returns it with its process id.
+fn start(plane: &ControlPlane, command: &[String]) -> anyhow::Result<(Child, u32)> {
+    let log = std::fs::File::options().create(true).append(true).open(plane.logs_dir().join(LOG))?;
+    let child = tokio::process::Command::new(&command[0])
+        .args(&command[1..])
+        .env("KUBECONFIG", plane.kubeconfig_for("sluice", Some("system:masters"))?)
+        .env("POD_NAMESPACE", NAMESPACE)
+        .env("NO_PROXY", "*")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command[0]))?;
+    let pid = child.id().context("the controller has ended")?;
+    Ok((child, pid))
 }
 
 fn template(tag: usize) -> Value {

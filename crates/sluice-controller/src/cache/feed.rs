@@ -3,7 +3,7 @@
 //! Listing, watching and recovery are kube's `watcher`; here are the back-off between its errors (on
 //! tokio's time), kinds that may not exist, the slow audit, and telling others what changed.
 
-use super::{Body, Cache, Change, ObjectKey, Stored, SyncState, compare_versions, watched::Watched};
+use super::{Cache, Change, ObjectKey, Slim, Stored, SyncState, compare_versions, watched::Watched};
 use crate::queue::panic_text;
 use futures::StreamExt;
 use kube::{
@@ -14,11 +14,9 @@ use kube::{
     runtime::watcher::{self, Event},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use serde::de::DeserializeOwned;
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, atomic},
     time::Duration,
@@ -57,7 +55,7 @@ impl Source {
             resources: vec![resource],
             namespace: None,
             labels: None,
-            page_size: 500,
+            page_size: 200,
             optional: false,
             audit_period: None,
             seed: 0,
@@ -87,7 +85,7 @@ impl Source {
         Self { labels: Some(selector.into()), ..self }
     }
 
-    /// How many objects to list at a time; 500 unless said otherwise.
+    /// How many objects to list at a time; 200 unless said otherwise.
     pub fn page_size(self, page_size: u32) -> Self {
         Self { page_size, ..self }
     }
@@ -103,7 +101,7 @@ impl Source {
         Self { seed, ..self }
     }
 
-    fn api<K: Clone + DeserializeOwned + fmt::Debug>(&self, resource: &ApiResource) -> Api<Watched<K>> {
+    fn api<T: Slim>(&self, resource: &ApiResource) -> Api<Watched<T>> {
         match &self.namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
@@ -137,23 +135,20 @@ fn has_code(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
 }
 
-impl<T: Send + Sync + 'static> Cache<T> {
+impl<T: Slim> Cache<T> {
     /// Watches `source` and keeps the cache up to date for as long as the future is polled.
     ///
-    /// Each object is read as `K` and made into what is kept by `digest`; when one of the two fails,
-    /// the object is [`Body::Broken`]. `on_change` is called after each change, one at a time, and
-    /// must not wait; the objects of a first list come as changes too.
-    pub async fn feed<K, D, C>(self, source: Source, digest: D, on_change: C)
+    /// An object that has no slim form is [`Body::Broken`](super::Body::Broken). `on_change` is called
+    /// after each change, one at a time, and must not wait; the objects of a first list come as changes
+    /// too.
+    pub async fn feed<C>(self, source: Source, on_change: C)
     where
-        K: DeserializeOwned + Clone + fmt::Debug + Send + 'static,
-        D: Fn(K) -> Result<T, String> + Send,
         C: Fn(&Change<'_, T>) + Send,
     {
-        let mut feed =
-            Feed { jitter: SmallRng::seed_from_u64(source.seed), cache: self, source, digest, on_change };
+        let mut feed = Feed { jitter: SmallRng::seed_from_u64(source.seed), cache: self, source, on_change };
         loop {
             let resource = feed.resource().await;
-            feed.follow::<K>(&resource).await;
+            feed.follow(&resource).await;
             // An optional kind has gone away.
             feed.clear();
             sleep(DISCOVERY_PERIOD / 10).await;
@@ -161,10 +156,9 @@ impl<T: Send + Sync + 'static> Cache<T> {
     }
 }
 
-struct Feed<T, D, C> {
+struct Feed<T, C> {
     cache: Cache<T>,
     source: Source,
-    digest: D,
     on_change: C,
     jitter: SmallRng,
 }
@@ -199,9 +193,9 @@ struct Doubts {
     ghosts: BTreeMap<ObjectKey, Arc<str>>,
 }
 
-impl<T, D, C> Feed<T, D, C>
+impl<T, C> Feed<T, C>
 where
-    T: Send + Sync + 'static,
+    T: Slim,
     C: Fn(&Change<'_, T>) + Send,
 {
     fn trouble(&self, problem: Option<String>) {
@@ -259,18 +253,14 @@ where
     }
 
     /// Follows the watch; returns when an optional kind has disappeared.
-    async fn follow<K>(&mut self, resource: &ApiResource)
-    where
-        K: DeserializeOwned + Clone + fmt::Debug + Send + 'static,
-        D: Fn(K) -> Result<T, String> + Send,
-    {
+    async fn follow(&mut self, resource: &ApiResource) {
         let mut backoff = Backoff::default();
         let mut doubts: Option<Doubts> = None;
         let mut next_audit = self.next_audit();
         let mut missing_since = None;
         // Each round is one watcher: it is replaced when it cannot recover or is no longer trusted.
         loop {
-            let api = self.source.api::<K>(resource);
+            let api = self.source.api::<T>(resource);
             let mut events = std::pin::pin!(watcher::watcher(api, self.source.watcher_config()));
             let mut listed = None;
             loop {
@@ -286,7 +276,7 @@ where
                                 break;
                             }
                         } else if listed.is_none() && self.cache.sync() == SyncState::Synced {
-                            doubts = self.audit::<K>(resource).await;
+                            doubts = self.audit(resource).await;
                             next_audit = self.next_audit();
                         } else {
                             next_audit = self.next_audit();
@@ -352,10 +342,7 @@ where
         Some(Instant::now() + period)
     }
 
-    fn take_in<K>(&self, event: Event<Watched<K>>, listed: &mut Option<BTreeSet<ObjectKey>>)
-    where
-        D: Fn(K) -> Result<T, String>,
-    {
+    fn take_in(&self, event: Event<Watched<T>>, listed: &mut Option<BTreeSet<ObjectKey>>) {
         match event {
             Event::Init => *listed = Some(BTreeSet::new()),
             // A list is taken in as it comes; what it does not mention goes at its end.
@@ -385,29 +372,13 @@ where
         }
     }
 
-    fn apply<K>(&self, object: Watched<K>) -> Option<ObjectKey>
-    where
-        D: Fn(K) -> Result<T, String>,
-    {
+    fn apply(&self, object: Watched<T>) -> Option<ObjectKey> {
         let Some(key) = key_of(&object) else {
             tracing::warn!(kind = self.cache.name(), "an object without a name was left out");
             return None;
         };
         let version: Arc<str> = object.version().into();
-        if self.cache.version(&key).is_some_and(|cached| cached == version) {
-            return Some(key);
-        }
-        let owners = object.owners.iter().map(|owner| owner.as_str().into()).collect();
-        let digested = object.contents.and_then(|contents| {
-            catch_unwind(AssertUnwindSafe(|| (self.digest)(contents))).unwrap_or_else(|panic| {
-                Err(format!("panic while reading it: {}", panic_text(panic.as_ref())))
-            })
-        });
-        let body = match digested {
-            Ok(object) => Body::Good(Arc::new(object)),
-            Err(message) => Body::Broken(message.into()),
-        };
-        self.put(&key, Some(Stored { version, owners, body }));
+        self.put(&key, Some(Stored { version, owners: object.owners, body: object.body }));
         Some(key)
     }
 
@@ -429,11 +400,8 @@ where
     }
 
     /// Lists names and versions, and returns what differs from the cache.
-    async fn audit<K>(&self, resource: &ApiResource) -> Option<Doubts>
-    where
-        K: DeserializeOwned + Clone + fmt::Debug,
-    {
-        let api = self.source.api::<K>(resource);
+    async fn audit(&self, resource: &ApiResource) -> Option<Doubts> {
+        let api = self.source.api::<T>(resource);
         let mut ghosts: BTreeMap<ObjectKey, Arc<str>> = BTreeMap::new();
         for key in self.cache.keys() {
             if let Some(version) = self.cache.version(&key) {
@@ -518,7 +486,7 @@ fn kube_error(error: &watcher::Error) -> Option<&kube::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Body, *};
     use axum::{
         Router,
         body::{Body as HttpBody, Bytes},
@@ -680,6 +648,17 @@ mod tests {
         uses: Vec<String>,
     }
 
+    impl Slim for Thing {
+        fn from_object(object: Value) -> Result<Self, String> {
+            let thing: Self = serde_json::from_value(object).map_err(|error| error.to_string())?;
+            match thing.spec.size {
+                13 => panic!("unlucky"),
+                14 => Err("size 14 is taken".to_owned()),
+                _ => Ok(thing),
+            }
+        }
+    }
+
     struct Rig {
         cache: Cache<Thing>,
         log: Arc<Mutex<Vec<String>>>,
@@ -708,12 +687,7 @@ mod tests {
             seen.lock().unwrap().push(format!("{} {} {}", change.key, show(change.old), show(change.new)));
             assert!(change.key.name.as_ref() != "panics", "a mistake of the caller");
         };
-        let digest = |thing: Thing| match thing.spec.size {
-            13 => panic!("unlucky"),
-            14 => Err("size 14 is taken".to_owned()),
-            _ => Ok(thing),
-        };
-        tokio::spawn(cache.clone().feed(source, digest, on_change));
+        tokio::spawn(cache.clone().feed(source, on_change));
         Rig { cache, log }
     }
 

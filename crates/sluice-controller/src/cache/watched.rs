@@ -1,9 +1,12 @@
 //! One object as it comes from a list or a watch, decoded so that it cannot fail the stream.
 //!
-//! Reads the metadata that a cache needs leniently and the rest as `K`; an object that is not a `K`
-//! keeps the reason instead. `managedFields` are skipped while reading, and only one object at a time
-//! exists in its full form.
+//! Reads the metadata that a cache needs leniently, and makes the slim form of the rest; an object that
+//! has none keeps the reason instead. `managedFields` are skipped while reading. All of that happens
+//! while a list is read, so that only one object of it at a time exists in its full form: a page of
+//! full objects takes more memory than the whole cache, and it would never come back.
 
+use super::{Body, Slim};
+use crate::queue::panic_text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Resource,
@@ -11,23 +14,34 @@ use kube::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Value};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, panic::catch_unwind, sync::Arc};
 
-/// An object of any kind with `K` as its contents, if that is what it was.
-#[derive(Clone, Debug)]
-pub(super) struct Watched<K> {
+/// An object of any kind with its slim form, if it has one.
+pub(super) struct Watched<T> {
     /// Name, namespace, uid and resource version; nothing else.
     metadata: ObjectMeta,
     /// The uids of its owners.
-    pub(super) owners: Vec<String>,
-    /// The contents, or why they could not be read.
-    pub(super) contents: Result<K, String>,
+    pub(super) owners: Box<[Arc<str>]>,
+    /// The slim form, or why there is none.
+    pub(super) body: Body<T>,
 }
 
-impl<K> Watched<K> {
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self { metadata: self.metadata.clone(), owners: self.owners.clone(), body: self.body.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Watched<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.debug_struct("Watched").field("metadata", &self.metadata).finish_non_exhaustive()
+    }
+}
+
+impl<T> Watched<T> {
     pub(super) fn name(&self) -> Option<&str> {
         self.metadata.name.as_deref()
     }
@@ -41,14 +55,14 @@ impl<K> Watched<K> {
     }
 }
 
-impl<'de, K: DeserializeOwned> Deserialize<'de> for Watched<K> {
+impl<'de, T: Slim> Deserialize<'de> for Watched<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Pruned::Object.deserialize(deserializer)?;
         let metadata = &value["metadata"];
         let text = |field: &str| metadata[field].as_str().map(str::to_owned);
         let owners = metadata["ownerReferences"].as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(Self {
-            owners: owners.iter().filter_map(|owner| owner["uid"].as_str().map(str::to_owned)).collect(),
+            owners: owners.iter().filter_map(|owner| owner["uid"].as_str().map(Arc::from)).collect(),
             metadata: ObjectMeta {
                 name: text("name"),
                 namespace: text("namespace"),
@@ -56,12 +70,21 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Watched<K> {
                 resource_version: text("resourceVersion"),
                 ..ObjectMeta::default()
             },
-            contents: serde_json::from_value(value).map_err(|error| error.to_string()),
+            body: slim(value),
         })
     }
 }
 
-impl<K> Resource for Watched<K> {
+fn slim<T: Slim>(value: Value) -> Body<T> {
+    let read = catch_unwind(|| T::from_object(value))
+        .unwrap_or_else(|panic| Err(format!("panic while reading it: {}", panic_text(panic.as_ref()))));
+    match read {
+        Ok(object) => Body::Good(Arc::new(object)),
+        Err(message) => Body::Broken(message.into()),
+    }
+}
+
+impl<T> Resource for Watched<T> {
     type DynamicType = ApiResource;
     type Scope = DynamicResourceScope;
 
@@ -171,8 +194,20 @@ mod tests {
     use serde_json::json;
 
     #[derive(Clone, Debug, Deserialize)]
-    struct Slim {
+    struct Sized {
         spec: Spec,
+    }
+
+    impl Slim for Sized {
+        fn from_object(object: Value) -> Result<Self, String> {
+            serde_json::from_value(object).map_err(|error| error.to_string())
+        }
+    }
+
+    impl Slim for Value {
+        fn from_object(object: Value) -> Result<Self, String> {
+            Ok(object)
+        }
     }
 
     #[derive(Clone, Debug, Deserialize)]
@@ -193,17 +228,17 @@ mod tests {
             {}, 7, -7, 7.5, "text", null, true, [1, [2]],
         ]})
         .to_string();
-        let list: ObjectList<Watched<Slim>> = serde_json::from_str(&list).expect("never fails");
+        let list: ObjectList<Watched<Sized>> = serde_json::from_str(&list).expect("never fails");
         let [good, bad, nameless, rest @ ..] = list.items.as_slice() else { panic!("items are missing") };
         assert_eq!((good.name(), good.namespace(), good.version()), (Some("good"), "a", "5"));
-        assert_eq!(good.owners, ["o1"]);
-        assert_eq!(good.contents.as_ref().map(|slim| slim.spec.replicas), Ok(3));
+        assert_eq!(*good.owners, ["o1".into()]);
+        assert_eq!(good.body.good().map(|slim| slim.spec.replicas), Some(3));
         assert_eq!((bad.name(), bad.version()), (Some("bad"), "6"));
-        let message = bad.contents.as_ref().expect_err("bad");
+        let message = bad.body.broken().expect("bad");
         assert_eq!(message, "invalid type: string \"x\", expected i32");
         assert_eq!(nameless.name(), None);
         assert_eq!(rest.len(), 9);
-        assert!(rest.iter().all(|object| object.name().is_none() && object.contents.is_err()));
+        assert!(rest.iter().all(|object| object.name().is_none() && object.body.broken().is_some()));
     }
 
     #[test]
@@ -211,9 +246,9 @@ mod tests {
         let object = json!({"metadata": {"name": "x", "managedFields": [1], "labels": {"managedFields": "kept"}},
                             "managedFields": "kept", "spec": {"metadata": {"managedFields": "kept"}}});
         let watched: Watched<Value> = serde_json::from_str(&object.to_string()).expect("never fails");
-        let value = watched.contents.expect("any value");
+        let value = watched.body.good().expect("any value");
         assert_eq!(
-            value,
+            **value,
             json!({"metadata": {"name": "x", "labels": {"managedFields": "kept"}},
                    "managedFields": "kept", "spec": {"metadata": {"managedFields": "kept"}}})
         );

@@ -13,7 +13,7 @@ use sluice_engine::world::{Canary, Rollout, Settings, Strategy, Traffic, Verify}
 use sluice_traffic::{Objects, PingPong, Routes, Scope, TrafficRouter, Verdict};
 
 pub use self::memory::{RouteMemory, Trouble};
-pub use self::objects::{RouteObject, RouteObjects, index_name, path, read_object};
+pub use self::objects::{RouteObject, RouteObjects, index_name, path};
 
 /// The canary strategy of a Rollout that has a router.
 fn routed(rollout: &Rollout) -> Option<&Canary> {

@@ -8,7 +8,7 @@ use sluice_traffic::{ObjectKind, ObjectRef};
 use tokio::task::JoinSet;
 
 use super::NotReady;
-use crate::cache::{Cache, LazyCaches, ObjectKey, Source, SyncState};
+use crate::cache::{Cache, LazyCaches, ObjectKey, Slim, Source, SyncState};
 
 /// An object of a router, as its text: most of them are never looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +17,11 @@ pub struct RouteObject {
     api_version: Option<Arc<str>>,
 }
 
-/// Takes an object over.
-///
-/// # Errors
-/// Never; anything may be somebody's route.
-pub fn read_object(mut object: Value) -> Result<RouteObject, String> {
-    let api_version = object["apiVersion"].as_str().map(Arc::from);
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
+impl Slim for RouteObject {
+    fn from_object(object: Value) -> Result<RouteObject, String> {
+        let api_version = object["apiVersion"].as_str().map(Arc::from);
+        Ok(RouteObject { text: object.to_string().into(), api_version })
     }
-    Ok(RouteObject { text: object.to_string().into(), api_version })
 }
 
 impl RouteObject {
