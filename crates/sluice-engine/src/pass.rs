@@ -148,7 +148,9 @@ impl<'a> Pass<'a> {
         self.plan.writes.push(Write { action, reason: reason.into() });
     }
 
+    /// Asks for another look. What has gone by and changed nothing is not waited for.
     pub fn recheck(&mut self, at: Option<Timestamp>) {
+        let at = at.filter(|at| *at > self.now);
         self.plan.recheck_at = [self.plan.recheck_at, at].into_iter().flatten().min();
     }
 

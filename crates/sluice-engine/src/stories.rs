@@ -215,7 +215,7 @@ impl Story {
         let sight = Sight {
             weights: vec![Some(weight)],
             managed: router.routes.managed.iter().map(|route| route.name().to_owned()).collect(),
-            is_partial: false,
+            is_partial: self.world.traffic.trouble.is_some(),
             subsets: router.subsets.clone(),
             shows_last: router.record.shown.as_ref() == Some(&router.routes),
             verdict: router.verdict,
@@ -358,6 +358,7 @@ impl Story {
         self.see();
         let plan = decide(&self.world, self.now);
         assert!(!plan.is_unexplained, "no goal, no write and no wait: {:?} {}", plan.status, self.sizes());
+        assert!(plan.recheck_at.is_none_or(|at| at > self.now), "looks again and again: {:?}", plan.wait);
         for write in &plan.writes {
             self.carry_out(&write.action);
         }

@@ -11,7 +11,7 @@ use sluice_tests::cluster::eventually;
 use sluice_tests::simulation::number;
 use sluice_tests::takeover::{ROLLOUT, Situation, differences};
 
-use crate::harness::{SOON, Sandbox, image, is_write, text};
+use crate::harness::{SOON, Sandbox, foreign_kinds, image, is_write, text};
 
 /// What a person does next.
 enum Next {
@@ -84,6 +84,36 @@ const SITUATIONS: &[(&str, &str, Next, &str)] = &[
         Next::Image("3"),
         "5 | 4:4/4 5:1/1 | Paused CanaryPauseStep",
     ),
+    (
+        "canary-istio-header.1-header-route",
+        "2 | 1:5/5 2:1/1 | Paused CanaryPauseStep",
+        Next::Status(r#"{"abort": true}"#),
+        "2 | 1:5/5 | Degraded RolloutAborted: Rollout aborted update to revision 2",
+    ),
+    (
+        "canary-istio-subsets-dss.1-paused-at-40",
+        "2 | 1:3/3 2:2/2 | Paused CanaryPauseStep",
+        Next::Status(r#"{"pauseConditions": null}"#),
+        "2 | 1:1/1 2:4/4 | Paused CanaryPauseStep",
+    ),
+    (
+        "canary-istio-subsets-dss.3-promoted-full",
+        "2 | 2:5/5 | Healthy",
+        Next::Image("5"),
+        "3 | 2:3/3 3:2/2 | Paused CanaryPauseStep",
+    ),
+    (
+        "canary-nginx.1-paused-at-5",
+        "2 | 1:1/1 2:1/1 | Paused CanaryPauseStep",
+        Next::Status(r#"{"pauseConditions": null}"#),
+        "2 | 1:1/1 2:1/1 | Paused CanaryPauseStep",
+    ),
+    (
+        "canary-alb-pingpong.1-paused-at-10",
+        "2 | 1:3/3 2:1/1 | Paused CanaryPauseStep",
+        Next::Status(r#"{"pauseConditions": null}"#),
+        "2 | 1:3/3 2:3/3 | Healthy",
+    ),
     ("canary-no-steps.1-fourth-revision", "4 | 4:4/4 | Healthy", Next::Image("5"), "5 | 5:4/4 | Healthy"),
     (
         "invalid-spec.1-weight-120",
@@ -111,6 +141,7 @@ async fn situations_are_taken_over_untouched_and_go_on() -> Result<()> {
 }
 
 async fn take_over(name: &str, standing: &str, next: &Next, then: &str) -> Result<()> {
+    foreign_kinds().await?;
     let mut sandbox = Sandbox::new("taken-over").await?;
     load(&sandbox, Situation::load(name)).await?;
     sandbox.until(standing).await?;
@@ -218,6 +249,13 @@ async fn load(sandbox: &Sandbox, situation: Situation) -> Result<()> {
                     spec.remove(given);
                 }
                 sandbox.api("", "v1", "Service", "services")
+            }
+            "Ingress" => sandbox.api("networking.k8s.io", "v1", "Ingress", "ingresses"),
+            "VirtualService" => {
+                sandbox.api("networking.istio.io", "v1beta1", "VirtualService", "virtualservices")
+            }
+            "DestinationRule" => {
+                sandbox.api("networking.istio.io", "v1beta1", "DestinationRule", "destinationrules")
             }
             "HorizontalPodAutoscaler" => {
                 sandbox.api("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")

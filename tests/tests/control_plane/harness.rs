@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -41,18 +41,43 @@ pub async fn define(cluster: &ControlPlane) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(client);
     eventually("our kinds to be served", SOON, async || {
         let list = definitions.list(&ListParams::default()).await.map_err(text)?;
-        let conditions = |crd: &CustomResourceDefinition| {
-            crd.status.clone().unwrap_or_default().conditions.unwrap_or_default()
-        };
-        let served = |crd: &&CustomResourceDefinition| {
-            conditions(crd).iter().any(|c| c.type_ == "Established" && c.status == "True")
-        };
-        let ours = list.items.iter().filter(|crd| crd.spec.group == "argoproj.io");
-        let count = ours.filter(served).count();
+        let ours = list.items.iter().filter(|crd| crd.spec.group == "argoproj.io" && is_served(crd));
+        let count = ours.count();
         if count == 5 { Ok(()) } else { Err(format!("{count} of 5")) }
     })
     .await?;
     Ok(())
+}
+
+/// Defines the kinds of others that routes stand in, once.
+pub async fn foreign_kinds() -> Result<()> {
+    static DEFINED: OnceCell<()> = OnceCell::const_new();
+    let cluster = cluster().await?;
+    DEFINED.get_or_try_init(|| define_foreign(cluster)).await?;
+    Ok(())
+}
+
+async fn define_foreign(cluster: &ControlPlane) -> Result<()> {
+    let definitions = Api::<CustomResourceDefinition>::all(cluster.client().await?);
+    let kinds = sluice_tests::takeover::foreign_kinds();
+    let count = kinds.len();
+    for kind in kinds {
+        definitions.create(&PostParams::default(), &serde_json::from_value(kind)?).await?;
+    }
+    eventually("kinds of others to be served", SOON, async || {
+        let list = definitions.list(&ListParams::default()).await.map_err(text)?;
+        let served =
+            list.items.iter().filter(|crd| crd.spec.group == "networking.istio.io" && is_served(crd));
+        let served = served.count();
+        if served == count { Ok(()) } else { Err(format!("{served} of {count}")) }
+    })
+    .await?;
+    Ok(())
+}
+
+fn is_served(crd: &CustomResourceDefinition) -> bool {
+    let conditions = crd.status.clone().unwrap_or_default().conditions.unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
 /// Runs kubectl and returns what it said; fails if it fails.

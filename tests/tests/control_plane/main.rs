@@ -8,3 +8,4 @@ mod harness;
 mod idle;
 mod malformed;
 mod people;
+mod routed;

@@ -122,6 +122,30 @@ impl Story {
         }
     }
 
+    /// Changes the image, and waits for the first pause.
+    async fn update(&self) {
+        self.simulation.image("web", "2");
+        self.simulation.until_phase("web", "Paused CanaryPauseStep").await;
+    }
+
+    /// Everything that says where requests go.
+    fn routes(&self) -> Vec<(String, Value)> {
+        let kinds = ["Service", "Ingress", "VirtualService", "DestinationRule"];
+        let objects = kinds.iter().flat_map(|kind| self.simulation.cluster.list(kind, Some("default")));
+        let mut routes: Vec<_> = objects
+            .map(|object| {
+                let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
+                let mut annotations = object["metadata"]["annotations"].clone();
+                if let Some(annotations) = annotations.as_object_mut() {
+                    annotations.remove("sluice.dev/selected-at");
+                }
+                (name, json!({"spec": object["spec"], "annotations": annotations}))
+            })
+            .collect();
+        routes.sort_by(|left, right| left.0.cmp(&right.0));
+        routes
+    }
+
     fn resume(&self) {
         self.simulation.patch_status("web", json!({"pauseConditions": null}));
     }
@@ -139,14 +163,13 @@ fn steps() -> Value {
 
 async fn updated(router: Router, strategy: Value) -> Story {
     let story = Story::begin(router, strategy, steps()).await;
-    story.simulation.image("web", "2");
-    story.simulation.until_phase("web", "Paused CanaryPauseStep").await;
+    story.update().await;
     assert_eq!(story.weight(), 20, "{router:?}");
     story
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_good_version_takes_over_and_no_request_is_lost() {
+async fn w09_a_good_version_takes_over_and_no_request_is_lost() {
     for router in ALL {
         for strategy in [json!({}), json!({"dynamicStableScale": true})] {
             let is_dynamic = strategy["dynamicStableScale"] == true;
@@ -174,13 +197,15 @@ async fn a_good_version_takes_over_and_no_request_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_abort_at_every_step_loses_nothing() {
+async fn w20_an_abort_at_every_step_loses_nothing_and_leaves_nothing() {
     for router in ALL {
         for strategy in
             [json!({}), json!({"dynamicStableScale": true}), json!({"abortScaleDownDelaySeconds": 0})]
         {
             for resumes in 0..2 {
-                let story = updated(router, strategy.clone()).await;
+                let story = Story::begin(router, strategy.clone(), steps()).await;
+                let before = story.routes();
+                story.update().await;
                 for _ in 0..resumes {
                     story.resume();
                     story.simulation.pass(60).await;
@@ -192,6 +217,7 @@ async fn an_abort_at_every_step_loses_nothing() {
                 assert_eq!(story.weight(), 0, "{router:?} {strategy}");
                 let sizes = story.simulation.sizes("web");
                 assert!(sizes.starts_with("1:5/5"), "{router:?} {strategy} {sizes}");
+                assert_eq!(story.routes(), before, "as it was before: {router:?} {strategy}");
                 story.nothing_is_lost();
             }
         }
@@ -254,4 +280,79 @@ async fn a_route_that_does_not_exist_is_named_and_an_abort_still_counts() {
     });
     assert!(waits, "{phase} {status:#}");
     assert!(story.simulation.phase("web").starts_with("Degraded RolloutAborted"));
+}
+
+/// ingress-nginx answers nobody when the stable Service has no pod, whatever the weight of the canary is.
+#[tokio::test(start_paused = true)]
+async fn w15_a_primary_service_always_has_a_pod() {
+    let steps = json!([{"setWeight": 100}, {"pause": {}}]);
+    let story = Story::begin(Router::Nginx, json!({"dynamicStableScale": true}), steps).await;
+    story.update().await;
+    story.simulation.pass(60).await;
+    assert_eq!((story.weight(), story.simulation.sizes("web").as_str()), (100, "1:1/1 2:5/5"));
+    story.resume();
+    story.simulation.until_phase("web", "Healthy").await;
+    story.simulation.pass(60).await;
+    assert_eq!((story.weight(), story.simulation.sizes("web").as_str()), (0, "2:5/5"));
+    story.nothing_is_lost();
+}
+
+/// Of two routers one cannot be written: the other follows, nobody loses pods, and it heals by itself.
+#[tokio::test(start_paused = true)]
+async fn w14_a_router_that_refuses_does_not_hold_the_other() {
+    let story = Story::begin(Router::Nginx, json!({}), steps()).await;
+    let simulation = &story.simulation;
+    let virtual_service = json!({
+        "apiVersion": "networking.istio.io/v1beta1", "kind": "VirtualService", "metadata": {"name": "web"},
+        "spec": {"hosts": ["web"], "http": [{"name": "primary", "route": [
+            {"destination": {"host": "stable"}, "weight": 100}, {"destination": {"host": "canary"}, "weight": 0}]}]},
+    });
+    simulation.apply(virtual_service.clone());
+    let both = json!({"nginx": {"stableIngress": "web"}, "istio": {"virtualService": {"name": "web"}}});
+    simulation.patch("web", json!({"spec": {"strategy": {"canary": {"trafficRouting": both}}}}));
+    story.update().await;
+    assert_eq!(story.weight(), 20);
+    let delete = sluice_sim::DeleteOptions::default();
+    simulation.cluster.delete("person", "VirtualService", Some("default"), "web", delete).expect("it exists");
+    simulation.pass(5).await;
+    simulation.patch_status("web", json!({"abort": true}));
+    simulation.pass(60).await;
+    assert_eq!(story.weight(), 0, "the one that can be written");
+    assert_eq!(simulation.sizes("web"), "1:5/5 2:1/1", "somebody may still be sent there");
+    simulation.cluster.clear_audit();
+    simulation.pass(600).await;
+    let writes = simulation.writes();
+    assert!(writes.is_empty(), "it is asked once, not again and again: {writes:?}");
+
+    simulation.apply(virtual_service);
+    simulation.pass(60).await;
+    assert_eq!(simulation.sizes("web"), "1:5/5");
+    story.nothing_is_lost();
+}
+
+/// A spec that names no router any more still gets its share back from the one that it had, also if the
+/// controller was not there to see it change.
+#[tokio::test(start_paused = true)]
+async fn a_router_that_the_spec_drops_gives_its_share_back() {
+    for is_seen in [true, false] {
+        let mut story = updated(Router::Istio, json!({})).await;
+        story.resume();
+        story.simulation.pass(60).await;
+        assert_eq!(story.weight(), 60);
+        if !is_seen {
+            story.simulation.kill_controller();
+        }
+        story.simulation.patch("web", json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}}));
+        story.simulation.pass(1).await;
+        if !is_seen {
+            story.simulation.start_controller(sluice_controller::Options::default());
+        }
+        story.simulation.pass(120).await;
+        assert_eq!(story.weight(), 0);
+        assert_eq!(story.simulation.sizes("web"), "1:2/2 2:3/3", "the ratio of pods is the share");
+        let rollout = story.simulation.rollout("web");
+        assert_eq!(rollout["metadata"]["annotations"].get("sluice.dev/routed-by"), None);
+        assert_eq!(rollout["status"]["canary"].get("weights"), None);
+        story.nothing_is_lost();
+    }
 }

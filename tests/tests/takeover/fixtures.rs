@@ -13,33 +13,55 @@ const CARRIED_OUT: &[&str] = &[
     "blue-green.2-awaiting-promotion",
     "blue-green.3-promoted-old-within-delay",
     "blue-green.4-aborted",
+    "canary-alb-pingpong.1-paused-at-10",
     "canary-basic.1-healthy",
     "canary-basic.2-paused-at-20",
     "canary-basic.3-timed-pause-at-60",
     "canary-basic.4-third-revision-paused",
     "canary-basic.5-aborted",
     "canary-basic.6-rolled-back-to-first",
+    "canary-istio-header.1-header-route",
+    "canary-istio-header.3-aborted-within-delay",
+    "canary-istio-subsets-dss.1-paused-at-40",
+    "canary-istio-subsets-dss.2-paused-at-80",
+    "canary-istio-subsets-dss.3-promoted-full",
+    "canary-nginx.1-paused-at-5",
+    "canary-nginx.2-promoted-old-within-delay",
     "canary-no-steps.1-fourth-revision",
     "invalid-spec.1-weight-120",
     "scaled-to-zero.1-updated-while-asleep",
 ];
 
+/// Situations in which something is put right, with the reason, the writes that it takes, and the beginnings of what
+/// changes by them. Nothing else does.
+const PUT_RIGHT: &[(&str, &str, &[&str], &[&str])] = &[
+    (
+        "canary-alb-pingpong.2-promoted",
+        "the Service that waits for its turn leads to a version that is about to lose its pods",
+        &["patch services web-ping"],
+        &[
+            "Service default/web-ping /metadata/annotations/sluice.dev/selected-at: null",
+            r#"Service default/web-ping /spec/selector/rollouts-pod-template-hash: "689c8bddcc" -> "779b5f7646""#,
+        ],
+    ),
+    (
+        "canary-istio-header.2-paused-at-20",
+        "the header route of an earlier step was lost when its pause ended (argo-rollouts#4486)",
+        &["patch rollouts web", "patch virtualservices web"],
+        &[
+            "Rollout default/web /metadata/annotations/sluice.dev/routed-by: null",
+            "VirtualService default/web /metadata/generation: 4 -> 5",
+            "VirtualService default/web /spec/http: ",
+        ],
+    ),
+];
+
 /// Situations with something in them that is not carried out yet. They are left alone altogether, and move
 /// to the other table when that changes.
 const PENDING: &[(&str, &str)] = &[
-    ("canary-alb-pingpong.1-paused-at-10", "trafficRouting.alb"),
-    ("canary-alb-pingpong.2-promoted", "trafficRouting.alb"),
     ("canary-analysis.1-paused-background-running", "analysis"),
     ("canary-analysis.2-experiment-running", "analysis, experiments"),
     ("canary-analysis.3-aborted-in-experiment", "analysis, experiments"),
-    ("canary-istio-header.1-header-route", "trafficRouting.istio"),
-    ("canary-istio-header.2-paused-at-20", "trafficRouting.istio"),
-    ("canary-istio-header.3-aborted-within-delay", "trafficRouting.istio"),
-    ("canary-istio-subsets-dss.1-paused-at-40", "trafficRouting.istio"),
-    ("canary-istio-subsets-dss.2-paused-at-80", "trafficRouting.istio"),
-    ("canary-istio-subsets-dss.3-promoted-full", "trafficRouting.istio"),
-    ("canary-nginx.1-paused-at-5", "trafficRouting.nginx"),
-    ("canary-nginx.2-promoted-old-within-delay", "trafficRouting.nginx"),
     ("workload-ref.1-healthy", "workloadRef"),
     ("workload-ref.2-paused-at-25", "workloadRef"),
 ];
@@ -48,12 +70,18 @@ const PENDING: &[(&str, &str)] = &[
 const SECONDS: u64 = 120;
 
 /// Situations in which a scale-down delay ends sooner, and how long they are watched.
-const WITHIN_DELAY: &[(&str, u64)] = &[("blue-green.4-aborted", 25)];
+const WITHIN_DELAY: &[(&str, u64)] = &[
+    ("blue-green.4-aborted", 25),
+    ("canary-alb-pingpong.2-promoted", 25),
+    ("canary-istio-header.3-aborted-within-delay", 25),
+    ("canary-nginx.2-promoted-old-within-delay", 25),
+];
 
 #[test]
 fn every_situation_is_in_one_table() {
-    let mut tables: Vec<&str> =
-        PENDING.iter().map(|(name, _)| *name).chain(CARRIED_OUT.iter().copied()).collect();
+    let pending = PENDING.iter().map(|(name, _)| *name);
+    let put_right = PUT_RIGHT.iter().map(|(name, ..)| *name);
+    let mut tables: Vec<&str> = CARRIED_OUT.iter().copied().chain(put_right).chain(pending).collect();
     tables.sort_unstable();
     let expected: Vec<String> = names().into_iter().collect();
     assert_eq!(tables, expected);
@@ -71,18 +99,36 @@ async fn what_is_not_carried_out_is_left_alone() {
     check_untouched(PENDING.iter().map(|(name, _)| *name)).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_left_wrong_is_put_right_and_nothing_else() {
+    for (name, reason, expected, changed) in PUT_RIGHT {
+        let (writes, changes) = take_over(name).await;
+        assert_eq!(writes, *expected, "{name}: {reason}: {changes:#?}");
+        let found: Vec<_> = changes.iter().map(|change| change.as_str()).collect();
+        let is_expected = |change: &&str| changed.iter().any(|beginning| change.starts_with(beginning));
+        assert!(found.iter().all(is_expected), "{name}: {reason}: {found:#?}");
+        assert_eq!(found.len(), changed.len(), "{name}: {reason}: {found:#?}");
+    }
+}
+
+/// Starts the controller on a situation; returns what it writes, and what is different then.
+async fn take_over(name: &str) -> (Vec<String>, Vec<String>) {
+    let mut simulation = simulated(name).await;
+    let before = state(&simulation);
+    simulation.cluster.clear_audit();
+    simulation.start_controller(Options::default());
+    let shorter = WITHIN_DELAY.iter().find(|(other, _)| *other == name);
+    simulation.pass(shorter.map_or(SECONDS, |(_, seconds)| *seconds)).await;
+    let looks = simulation.handle().map(|handle| handle.reconciler.counts.looks.load(Relaxed));
+    assert!(looks > Some(0), "{name}: the controller never looked");
+    (simulation.writes(), changes(&before, &state(&simulation)))
+}
+
 async fn check_untouched(names: impl Iterator<Item = &'static str>) {
     let mut touched = BTreeMap::new();
     for name in names {
-        let mut simulation = simulated(name).await;
-        let before = state(&simulation);
-        simulation.cluster.clear_audit();
-        simulation.start_controller(Options::default());
-        let shorter = WITHIN_DELAY.iter().find(|(other, _)| *other == name);
-        simulation.pass(shorter.map_or(SECONDS, |(_, seconds)| *seconds)).await;
-        let looks = simulation.handle().map(|handle| handle.reconciler.counts.looks.load(Relaxed));
-        assert!(looks > Some(0), "{name}: the controller never looked");
-        let found = [simulation.writes(), changes(&before, &state(&simulation))].concat();
+        let (writes, changes) = take_over(name).await;
+        let found = [writes, changes].concat();
         if !found.is_empty() {
             touched.insert(name, found);
         }

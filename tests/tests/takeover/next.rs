@@ -130,6 +130,180 @@ async fn blue_green_goes_back_to_stable_without_new_pods() {
     assert_eq!(leads(&simulation), (4, 4));
 }
 
+/// An object beside the Rollout.
+fn object(simulation: &Simulation, kind: &str, name: &str) -> Value {
+    let found = simulation.cluster.get(kind, Some(NAMESPACE), name);
+    Value::clone(&found.unwrap_or_else(|| panic!("{kind} {name} exists")))
+}
+
+/// The routes of the VirtualService: names with their weights, as `beta 100, primary 80/20`.
+fn http(simulation: &Simulation) -> String {
+    let route = object(simulation, "VirtualService", ROLLOUT);
+    let one = |http: &Value| {
+        let destinations = http["route"].as_array().expect("destinations");
+        let weights: Vec<String> = destinations.iter().map(|one| one["weight"].to_string()).collect();
+        format!("{} {}", http["name"].as_str().unwrap_or_default(), weights.join("/"))
+    };
+    let all: Vec<String> = route["spec"]["http"].as_array().expect("routes").iter().map(one).collect();
+    all.join(", ")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_route_stays_while_the_weight_goes_on() {
+    let simulation = taken_over("canary-istio-header.1-header-route").await;
+    assert_eq!(http(&simulation), "beta 100, primary 100/0");
+    promote(&simulation);
+    simulation.pass(30).await;
+    check(&simulation, 0, ("2", "1:5/5 2:1/1", PAUSED, json!(5)));
+    assert_eq!(http(&simulation), "beta 100, primary 80/20");
+    promote(&simulation);
+    simulation.pass(90).await;
+    check(&simulation, 0, ("2", "2:5/5", "Healthy", json!(6)));
+    assert_eq!(http(&simulation), "primary 100/0");
+    let route = object(&simulation, "VirtualService", ROLLOUT);
+    assert_eq!(
+        (&route["spec"]["gateways"], &route["spec"]["http"][0]["retries"]),
+        (&json!(["gw"]), &json!({"attempts": 3}))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_route_goes_with_an_abort() {
+    let simulation = taken_over("canary-istio-header.2-paused-at-20").await;
+    assert_eq!(http(&simulation), "beta 100, primary 80/20");
+    abort(&simulation);
+    simulation.pass(10).await;
+    let aborted = "Degraded RolloutAborted: Rollout aborted update to revision 2";
+    check(&simulation, 0, ("2", "1:5/5 2:1/1", aborted, json!(0)));
+    assert_eq!(http(&simulation), "primary 100/0");
+    simulation.pass(60).await;
+    check(&simulation, 0, ("2", "1:5/5", aborted, json!(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_version_goes_at_the_deadline_that_it_was_given() {
+    let simulation = taken_over("canary-istio-header.3-aborted-within-delay").await;
+    let aborted = "Degraded RolloutAborted: Rollout aborted update to revision 2";
+    simulation.pass(15).await; // 27 s were left
+    check(&simulation, 0, ("2", "1:5/5 2:1/1", aborted, json!(0)));
+    simulation.pass(5).await;
+    check(&simulation, 0, ("2", "1:5/5", aborted, json!(0)));
+    retry(&simulation);
+    simulation.pass(30).await;
+    check(&simulation, 0, ("2", "1:5/5 2:1/1", PAUSED, json!(2)));
+    assert_eq!(http(&simulation), "beta 100, primary 100/0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn subsets_go_on_with_the_pods_first() {
+    let simulation = taken_over("canary-istio-subsets-dss.1-paused-at-40").await;
+    promote(&simulation);
+    simulation.pass(30).await;
+    check(&simulation, 0, ("2", "1:1/1 2:4/4", PAUSED, json!(3)));
+    assert_eq!(http(&simulation), "primary 20/80");
+    let writes = simulation.writes();
+    let order: Vec<_> =
+        writes.iter().filter(|write| !write.contains("rollouts")).map(String::as_str).collect();
+    let wanted =
+        ["patch replicasets web-779b5f7646", "patch virtualservices web", "patch replicasets web-689c8bddcc"];
+    assert_eq!(order, wanted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn subsets_give_the_weight_back_as_far_as_pods_are_there() {
+    let simulation = taken_over("canary-istio-subsets-dss.2-paused-at-80").await;
+    abort(&simulation);
+    simulation.pass(60).await;
+    let aborted = "Degraded RolloutAborted: Rollout aborted update to revision 2";
+    check(&simulation, 0, ("2", "1:5/5", aborted, json!(0)));
+    assert_eq!(http(&simulation), "primary 100/0");
+    let writes = simulation.writes();
+    let first = writes.iter().find(|write| !write.contains("rollouts"));
+    assert_eq!(first.map(String::as_str), Some("patch replicasets web-689c8bddcc"), "{writes:#?}");
+    let subsets = object(&simulation, "DestinationRule", ROLLOUT)["spec"]["subsets"].clone();
+    assert_eq!(
+        (&subsets[0]["labels"][HASH], &subsets[1]["labels"][HASH]),
+        (&json!("689c8bddcc"), &json!("689c8bddcc"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn subsets_at_rest_start_their_next_revision() {
+    let simulation = taken_over("canary-istio-subsets-dss.3-promoted-full").await;
+    simulation.image(ROLLOUT, "3");
+    simulation.pass(40).await;
+    check(&simulation, 1, ("3", "2:3/3 3:2/2", PAUSED, json!(1)));
+    assert_eq!(http(&simulation), "primary 60/40");
+}
+
+fn canary_weight(simulation: &Simulation) -> Value {
+    let ingress = object(simulation, "Ingress", "web-web-canary");
+    ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_ingress_goes_on_and_back() {
+    let simulation = taken_over("canary-nginx.1-paused-at-5").await;
+    assert_eq!(canary_weight(&simulation), "5");
+    promote(&simulation);
+    simulation.pass(30).await;
+    check(&simulation, 0, ("2", "1:1/1 2:1/1", PAUSED, json!(3)));
+    assert_eq!(canary_weight(&simulation), "50");
+    abort(&simulation);
+    simulation.pass(60).await;
+    let aborted = "Degraded RolloutAborted: Rollout aborted update to revision 2";
+    check(&simulation, 0, ("2", "1:1/1", aborted, json!(0)));
+    assert_eq!(canary_weight(&simulation), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_version_goes_at_the_deadline_that_it_was_given() {
+    let simulation = taken_over("canary-nginx.2-promoted-old-within-delay").await;
+    check(&simulation, 0, ("2", "1:1/1 2:1/1", "Healthy", json!(4)));
+    simulation.pass(20).await; // 26 s were left
+    check(&simulation, 0, ("2", "2:1/1", "Healthy", json!(4)));
+    simulation.image(ROLLOUT, "3");
+    simulation.pass(30).await;
+    check(&simulation, 1, ("3", "2:1/1 3:1/1", PAUSED, json!(1)));
+    assert_eq!(canary_weight(&simulation), "5");
+}
+
+/// The weights of the action annotation, by Service.
+fn action(simulation: &Simulation) -> String {
+    let ingress = object(simulation, "Ingress", ROLLOUT);
+    let text = ingress["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.web-root"].as_str();
+    let action: Value = serde_json::from_str(text.expect("an action")).expect("JSON");
+    let groups = action["ForwardConfig"]["TargetGroups"].as_array().expect("groups").iter();
+    let mut all: Vec<String> = groups
+        .map(|one| format!("{} {}", one["ServiceName"].as_str().unwrap_or_default(), one["Weight"]))
+        .collect();
+    all.sort();
+    all.join(", ")
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_services_go_on_taking_turns() {
+    let simulation = taken_over("canary-alb-pingpong.1-paused-at-10").await;
+    assert_eq!(action(&simulation), "web-ping 90, web-pong 10");
+    promote(&simulation);
+    simulation.pass(30).await;
+    check(&simulation, 0, ("2", "1:3/3 2:3/3", "Healthy", json!(2)));
+    assert_eq!(action(&simulation), "web-ping 0, web-pong 100");
+    assert_eq!(simulation.status(ROLLOUT)["canary"]["stablePingPong"], "pong");
+    simulation.pass(60).await;
+    check(&simulation, 0, ("2", "2:3/3", "Healthy", json!(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_the_other_service_s_turn() {
+    let simulation = taken_over("canary-alb-pingpong.2-promoted").await;
+    simulation.pass(30).await;
+    simulation.image(ROLLOUT, "3");
+    simulation.pass(40).await;
+    check(&simulation, 1, ("3", "2:3/3 3:1/1", PAUSED, json!(1)));
+    assert_eq!(action(&simulation), "web-ping 10, web-pong 90");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_healthy_one_starts_its_next_revision() {
     let simulation = taken_over("canary-basic.1-healthy").await;

@@ -535,14 +535,20 @@ fn large() -> Vec<Config> {
             unavailable: 1,
             ..n3("pingpong-dss-n3", dynamic)
         }),
-        Config { steps: &[0, 2], managed_from: Some(0), ..n3("managed-static-n3", fixed) },
+        Config { steps: &[0, 2], managed_from: Some(0), versions: 2, ..n3("managed-static-n3", fixed) },
         Config {
             steps: &[0, 2, 4],
             managed_from: Some(1),
             replicas_values: &[0, 3],
+            versions: 2,
             ..n3("managed-dss-n3", dynamic)
         },
-        ping_pong(Config { steps: &[2], managed_from: Some(0), ..n3("managed-pingpong-n3", fixed) }),
+        ping_pong(Config {
+            steps: &[2],
+            managed_from: Some(0),
+            versions: 2,
+            ..n3("managed-pingpong-n3", fixed)
+        }),
         Config { steps: &[2, 4], needs_live_primary: true, ..n3("primary-dss-n3", dynamic) },
         staged(Config {
             steps: &[100],
