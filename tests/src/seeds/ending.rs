@@ -108,12 +108,14 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         })
     };
     let blue_green = spec["strategy"].get("blueGreen");
-    // Whoever may be served is served by the version that is stable, unless another one still has pods.
+    // Where the stable version can serve, it does, or the one that is under way.
     if let Some(strategy) = blue_green.filter(|_| replicas > 0 && available(stable) == replicas) {
         let active = bench.cluster.get("Service", Some("default"), text_of(strategy, "activeService"));
-        let selected =
-            active.as_ref().map(|service| &service["spec"]["selector"]["rollouts-pod-template-hash"]);
-        if selected.and_then(Value::as_str) != Some(text("stableRS")) {
+        let selected = active.as_ref().and_then(|service| {
+            service["spec"]["selector"]["rollouts-pod-template-hash"].as_str().map(str::to_owned)
+        });
+        let is_under_way = status["abort"] != true && selected.as_deref() == Some(text("currentPodHash"));
+        if selected.as_deref() != Some(text("stableRS")) && !is_under_way {
             return wrong(&format!("the active Service leads to {selected:?}"));
         }
     }
