@@ -181,20 +181,18 @@ impl<'a> Machine<'a> {
 
     /// The weight at a position: the nearest `setWeight` at or before it.
     fn weight_at(&self, index: usize) -> i64 {
-        let steps = self.canary.steps.iter().take(index + 1).rev();
-        steps
-            .filter_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None })
-            .next()
-            .unwrap_or(0)
+        let mut steps = self.canary.steps.iter().take(index + 1).rev();
+        let weight =
+            steps.find_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None });
+        weight.unwrap_or(0)
     }
 
     /// The size that the nearest `setCanaryScale` asks for.
     fn canary_size(&self) -> Option<i64> {
         let routing = self.canary.routing.as_ref()?;
-        let steps = self.canary.steps.iter().take(self.pass.index + 1).rev();
-        let scale = steps
-            .filter_map(|s| if let Step::SetCanaryScale(scale) = s { Some(*scale) } else { None })
-            .next()?;
+        let mut steps = self.canary.steps.iter().take(self.pass.index + 1).rev();
+        let scale =
+            steps.find_map(|s| if let Step::SetCanaryScale(scale) = s { Some(*scale) } else { None })?;
         let replicas = self.pass.replicas;
         match scale {
             CanaryScale::Replicas(wanted) => Some(if replicas == 0 { 0 } else { wanted }),

@@ -104,7 +104,7 @@ async fn what_was_left_wrong_is_put_right_and_nothing_else() {
     for (name, reason, expected, changed) in PUT_RIGHT {
         let (writes, changes) = take_over(name).await;
         assert_eq!(writes, *expected, "{name}: {reason}: {changes:#?}");
-        let found: Vec<_> = changes.iter().map(|change| change.as_str()).collect();
+        let found: Vec<_> = changes.iter().map(String::as_str).collect();
         let is_expected = |change: &&str| changed.iter().any(|beginning| change.starts_with(beginning));
         assert!(found.iter().all(is_expected), "{name}: {reason}: {found:#?}");
         assert_eq!(found.len(), changed.len(), "{name}: {reason}: {found:#?}");

@@ -535,12 +535,11 @@ fn large() -> Vec<Config> {
             unavailable: 1,
             ..n3("pingpong-dss-n3", dynamic)
         }),
-        Config { steps: &[0, 2], managed_from: Some(0), versions: 2, ..n3("managed-static-n3", fixed) },
+        Config { steps: &[0, 2], managed_from: Some(0), ..n3("managed-static-n3", fixed) },
         Config {
             steps: &[0, 2, 4],
             managed_from: Some(1),
             replicas_values: &[0, 3],
-            versions: 2,
             ..n3("managed-dss-n3", dynamic)
         },
         ping_pong(Config {
