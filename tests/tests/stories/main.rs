@@ -3,3 +3,4 @@
 mod canary;
 mod pods;
 mod routed;
+mod workload;
