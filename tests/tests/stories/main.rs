@@ -7,3 +7,4 @@ mod pods;
 mod routed;
 mod services;
 mod timeline;
+mod workload;

@@ -30,6 +30,8 @@ const CARRIED_OUT: &[&str] = &[
     "canary-no-steps.1-fourth-revision",
     "invalid-spec.1-weight-120",
     "scaled-to-zero.1-updated-while-asleep",
+    "workload-ref.1-healthy",
+    "workload-ref.2-paused-at-25",
 ];
 
 /// Situations in which something is put right, with the reason, the writes that it takes, and the beginnings of what
@@ -62,8 +64,6 @@ const PENDING: &[(&str, &str)] = &[
     ("canary-analysis.1-paused-background-running", "analysis"),
     ("canary-analysis.2-experiment-running", "analysis, experiments"),
     ("canary-analysis.3-aborted-in-experiment", "analysis, experiments"),
-    ("workload-ref.1-healthy", "workloadRef"),
-    ("workload-ref.2-paused-at-25", "workloadRef"),
 ];
 
 /// How long it is watched. Longer than every settle and grace time, shorter than the pauses.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sluice_controller::Options;
 use sluice_sim::Patch;
-use sluice_tests::simulation::{NAMESPACE, PERSON, Simulation, revision};
+use sluice_tests::simulation::{NAMESPACE, PERSON, Simulation, number, revision};
 use sluice_tests::takeover::{HASH, ROLLOUT, simulated};
 
 /// What is looked at after the next thing: revision, sizes, phase, step index.
@@ -450,4 +450,39 @@ async fn one_that_was_updated_while_asleep_wakes_to_its_step() {
     let writes = simulation.writes();
     let sizes: Vec<_> = writes.iter().filter_map(|write| write.strip_prefix("patch replicasets ")).collect();
     assert_eq!(sizes.first(), Some(&"web-689c8bddcc"), "what used to serve comes first: {writes:#?}");
+}
+
+/// The image of the Deployment whose template the Rollout runs.
+fn image_of_deployment(simulation: &Simulation, tag: &str) {
+    let image = format!("registry.example/web:{tag}");
+    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image}]);
+    let patch = Patch::Json(patch);
+    let patched = simulation.cluster.patch(PERSON, "Deployment", Some(NAMESPACE), "web-src", None, patch);
+    patched.expect("the Deployment is there");
+}
+
+fn size_of_deployment(simulation: &Simulation) -> i64 {
+    let deployment = simulation.cluster.get("Deployment", Some(NAMESPACE), "web-src").expect("it is there");
+    number(&deployment, "/spec/replicas")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_image_in_the_deployment_starts_a_revision() {
+    let simulation = taken_over("workload-ref.1-healthy").await;
+    image_of_deployment(&simulation, "2");
+    simulation.pass(30).await;
+    check(&simulation, 1, ("2", "1:3/3 2:1/1", PAUSED, json!(1)));
+    assert_eq!(size_of_deployment(&simulation), 0);
+    let rollout = simulation.rollout(ROLLOUT);
+    let generation = &rollout["metadata"]["annotations"]["rollout.argoproj.io/workload-generation"];
+    assert_eq!((generation, &rollout["status"]["workloadObservedGeneration"]), (&json!("3"), &json!("3")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stands_in_for_a_deployment_is_promoted() {
+    let simulation = taken_over("workload-ref.2-paused-at-25").await;
+    promote(&simulation);
+    simulation.pass(60).await;
+    check(&simulation, 0, ("2", "2:4/4", "Healthy", json!(2)));
+    assert_eq!(size_of_deployment(&simulation), 0);
 }

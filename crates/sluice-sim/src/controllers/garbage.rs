@@ -120,7 +120,10 @@ impl Controller for GarbageCollector {
 
     fn keys_for(&self, changed: &Value, view: &dyn View) -> Vec<Key> {
         let mut keys = vec![];
-        if is_deleting(changed) || view.get(kind(changed), namespace(changed), name(changed)).is_none() {
+        // What bears the name by now may be another object.
+        let found = view.get(kind(changed), namespace(changed), name(changed));
+        let is_gone = found.is_none_or(|found| uid(&found) != uid(changed));
+        if is_deleting(changed) || is_gone {
             keys.push(key_of(changed));
             keys.extend(self.dependents(changed, view).iter().map(|one| key_of(one)));
         }
