@@ -113,7 +113,11 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
                 body["metadata"][key] = empty;
             }
         }
-        unknown.extend(prune::prune(&mut body, schema));
+        let dropped = prune::prune(&mut body, schema);
+        // Fields are not known or unknown to a kind that is not this one.
+        if body["kind"] == *resource.kind {
+            unknown.extend(dropped);
+        }
         // The result of an apply keeps its nulls, to be complained about.
         if !context.applies {
             prune::drop_nulls(&mut body, schema);

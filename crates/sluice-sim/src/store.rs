@@ -35,6 +35,11 @@ impl Entry {
         Arc::new(Entry { value: Arc::new(value), version, empties, json: OnceLock::new() })
     }
 
+    /// Wraps an object that is not stored: nothing has dropped what is empty in it.
+    pub fn unstored(value: Value, version: u64) -> Arc<Entry> {
+        Arc::new(Entry { value: Arc::new(value), version, empties: Vec::new(), json: OnceLock::new() })
+    }
+
     /// The object as JSON text, made once and shared.
     pub fn json(&self) -> &Bytes {
         self.json.get_or_init(|| Bytes::from(serde_json::to_vec(&*self.value).unwrap_or_default()))

@@ -482,7 +482,8 @@ impl State {
                 self.erase(context, &resource, target.subresource, &target.key())
                     .ok_or_else(|| target.missing())?;
             }
-            return Ok(Written { entry: Entry::new(object, old.version), created: false, deleted: true });
+            let entry = Entry::unstored(object, old.version);
+            return Ok(Written { entry, created: false, deleted: true });
         }
         if is_stored_so(&object, old) {
             return Ok(Written { entry: old.clone(), created: false, deleted: false });

@@ -190,6 +190,8 @@ mod tests {
             ),
             (json!({"a": 1}), json!([{"op": "replace", "path": "/b/c", "value": 1}]), None),
             (json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 2}]), None),
+            (json!({"a": 1}), json!([{"op": "test", "path": "/b", "value": null}]), Some(json!({"a": 1}))),
+            (json!({"a": 1}), json!([{"op": "test", "path": "/b/c", "value": null}]), None),
             (
                 json!({"a": 1}),
                 json!([{"op": "test", "path": "/a", "value": 1.0}, {"op": "move", "from": "/a", "path": "/b"}]),

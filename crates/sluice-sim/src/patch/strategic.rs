@@ -243,6 +243,27 @@ mod tests {
     }
 
     #[test]
+    fn a_directive_about_nothing_adds_nothing() {
+        let ty = types::find("core.v1.PodSpec").expect("pod spec");
+        for (original, patch, expected) in [
+            (json!({}), json!({"nodeSelector": {"$patch": "replace", "a": "1"}}), json!({})),
+            (
+                json!({}),
+                json!({"containers": [{"name": "a"}, {"name": "b", "$patch": "delete"}]}),
+                json!({"containers": [{"name": "a"}]}),
+            ),
+            (
+                json!({"containers": [{"name": "a"}]}),
+                json!({"containers": [{"name": "b", "env": [{"name": "E", "$patch": "delete"}]}]}),
+                json!({"containers": [{"name": "b", "env": [{"name": "E", "$patch": "delete"}]}, {"name": "a"}]}),
+            ),
+            (json!({}), json!({"securityContext": {"runAsUser": null}}), json!({"securityContext": {}})),
+        ] {
+            assert_eq!(merge(original.clone(), &patch, &ty), Ok(expected), "{original} with {patch}");
+        }
+    }
+
+    #[test]
     fn finalizers_are_a_set() {
         let ty = types::find("meta.v1.ObjectMeta").expect("metadata");
         let original = json!({"finalizers": ["a", "b"]});

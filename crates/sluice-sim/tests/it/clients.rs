@@ -250,8 +250,52 @@ async fn finalizers_hold_what_is_deleted() {
     let more = Patch::Merge(json!({"metadata": {"finalizers": ["x.io/hold", "x.io/more"]}}));
     assert_eq!(code_of(api.patch("a", &PatchParams::default(), &more).await).0, 422);
     let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    api.patch("a", &PatchParams::default(), &none).await.expect("let go");
+    let last = api.patch("a", &PatchParams::default(), &none).await.expect("let go");
     assert!(cluster.get("ConfigMap", None, "a").is_none());
+    assert_eq!(last.metadata.finalizers, None, "the answer is what was asked for");
+    assert_eq!(last.metadata.resource_version, waiting.metadata.resource_version, "which was never stored");
+    let changes = cluster.changes_since(waiting.metadata.resource_version.unwrap().parse().unwrap());
+    let ended: Vec<_> =
+        changes.iter().map(|one| (one.deleted, &one.object()["metadata"]["finalizers"])).collect();
+    assert_eq!(ended, [(true, &json!(["x.io/hold"]))], "what ends is what was stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_selected_list_end_where_the_list_may_go_on() {
+    let cluster = cluster();
+    for (name, labels) in [("a", json!({"x": "1"})), ("b", json!({}))] {
+        let mut object = config_map(name, "1");
+        object["metadata"]["labels"] = labels;
+        cluster.create("other", object).expect("created");
+    }
+    let api = config_maps(&cluster, "tester");
+    let params = ListParams::default().limit(1);
+    let labelled = api.list(&params.clone().labels("x=1")).await.expect("list");
+    assert!(labelled.metadata.continue_.is_some(), "whether b is selected too is for the next part");
+    let rest = params.clone().labels("x=1").continue_token(&labelled.metadata.continue_.unwrap());
+    let rest = api.list(&rest).await.expect("list");
+    assert_eq!((rest.items.len(), rest.metadata.continue_), (0, None));
+    let named = api.list(&params.fields("metadata.name=a")).await.expect("list");
+    assert_eq!((named.items.len(), named.metadata.continue_), (1, None), "a name leads to one object");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_apply_leaves_empty_is_stored_and_not_shown() {
+    let cluster = cluster();
+    cluster.create("other", definition()).expect("created");
+    let api = dynamic(cluster.client("tester"), "x.io", "Sample", "samples");
+    let mut config = sample("s", &json!({"mode": "a"}));
+    config["metadata"]["ownerReferences"] = json!([]);
+    let applied = api.patch("s", &PatchParams::apply("one"), &Patch::Apply(config)).await.expect("created");
+    assert_eq!(applied.metadata.owner_references, None);
+    let nothing = Patch::Merge(json!({}));
+    let mut versions = vec![applied.metadata.resource_version];
+    for _ in 0..2 {
+        let same = api.patch("s", &PatchParams::default(), &nothing).await.expect("patched");
+        versions.push(same.metadata.resource_version);
+    }
+    assert_ne!(versions[0], versions[1], "it is written without the empty list");
+    assert_eq!(versions[1], versions[2], "and is stored so from then on");
 }
 
 #[tokio::test(start_paused = true)]
