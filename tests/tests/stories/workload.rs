@@ -177,7 +177,6 @@ async fn w05_blue_green_lets_the_deployment_go_after_its_success() {
     let mut rollout = referring(3, DEPLOYMENT, "onsuccess", blue_green());
     rollout["spec"]["progressDeadlineSeconds"] = 60.into();
     // The first revision never serves; the second is judged by a person, and then the Deployment goes.
-    rollout["spec"]["workloadRef"]["name"] = "src".into();
     image(&simulation, "1-bad");
     simulation.apply(rollout);
     simulation.pass(120).await;
@@ -224,6 +223,31 @@ async fn w05_a_rollout_that_is_deleted_gives_the_pods_back() {
                 "it leads to the Deployment's pods"
             );
         }
+    }
+}
+
+/// Who scales the Deployment up before deleting the Rollout has no gap at all.
+#[tokio::test(start_paused = true)]
+async fn w05_the_way_back_has_no_gap_when_the_deployment_comes_first() {
+    for strategy in [steps(), blue_green()] {
+        let mut simulation = Simulation::new(1, Settings::default());
+        simulation.start_controller(Options::default());
+        simulation.apply(service("active"));
+        simulation.apply(deployment(5));
+        simulation.apply(referring(5, DEPLOYMENT, "onsuccess", strategy));
+        simulation.pass(60).await;
+        assert_eq!((simulation.phase("web").as_str(), size(&simulation)), ("Healthy", 0));
+        simulation.patch("web", json!({"spec": {"workloadRef": {"scaleDown": "never"}}}));
+        scale(&simulation, 5);
+        let (fewest, _) = watched(&simulation, 20).await;
+        assert_eq!((fewest, serving(&simulation)), (5, 10));
+        let deleted =
+            simulation.cluster.delete(PERSON, "Rollout", Some(NAMESPACE), "web", DeleteOptions::default());
+        deleted.expect("it exists");
+        let (fewest, _) = watched(&simulation, 20).await;
+        assert_eq!((fewest, serving(&simulation), size(&simulation)), (5, 5, 5));
+        let service = simulation.cluster.get("Service", Some(NAMESPACE), "active").expect("it exists");
+        assert_eq!(service["spec"]["selector"], json!({"app": "web"}));
     }
 }
 

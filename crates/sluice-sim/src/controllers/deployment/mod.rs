@@ -295,7 +295,9 @@ impl<'a> Look<'a> {
         {
             let mut written = self.deployment.clone();
             put(&mut written, &["metadata", "annotations", template::REVISION], revision.to_string());
-            ops.push(Op::Update(written));
+            // Through the status, as the real one does: an annotation that comes by the other door raises the
+            // generation of a Deployment.
+            ops.push(Op::UpdateStatus(written));
             return Outcome { ops, recheck_at: None };
         }
         let sets: Vec<&Value> = self.drafts.iter().chain(&self.created).collect();
