@@ -596,3 +596,117 @@ fn w44_a_version_within_its_delay_keeps_its_size() {
     assert!(sizes[kept..].iter().all(|size| *size == 0), "it never flips: {sizes:?}");
     assert_eq!(story.phase(), "Healthy");
 }
+
+#[test]
+fn a_routed_canary_sends_traffic_where_pods_are() {
+    let mut story = Story::routed(5, &four_steps());
+    story.image("2");
+    story.look();
+    assert_eq!((story.sizes().as_str(), story.weight().as_str()), ("1:5/5 2:1/0", "0"));
+    story.rest();
+    assert_eq!((story.sizes().as_str(), story.weight().as_str()), ("1:5/5 2:1/1", "20"));
+    assert_eq!((story.phase().as_str(), story.leads("canary")), ("Paused CanaryPauseStep", 2));
+    resume(&mut story);
+    story.rest();
+    assert_eq!((story.sizes().as_str(), story.weight().as_str()), ("1:5/5 2:3/3", "60"));
+    story.after(3600);
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.leads("stable"), story.leads("canary")), ("0", 2, 2));
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5 2:5/5", "Healthy"));
+    let weights = story.world.rollout.status.canary.weights.clone().expect("recorded");
+    assert_eq!((weights.canary.weight, weights.stable.weight), (0, 100));
+    story.after(31);
+    story.rest();
+    assert_eq!(story.sizes(), "2:5/5");
+    let order: Vec<&str> =
+        story.log.iter().map(String::as_str).filter(|line| line.starts_with("weight")).collect();
+    assert_eq!(order, ["weight 20", "weight 60", "weight 100", "weight 0"]);
+    assert!(story.look().is_empty(), "quiet when still");
+}
+
+#[test]
+fn an_abort_takes_the_traffic_back_before_anything_else() {
+    let mut story = Story::routed(5, &four_steps());
+    story.image("2");
+    story.rest();
+    story.broken.insert("2".into());
+    story.pods();
+    story.rollout().status.abort = true;
+    story.look();
+    assert_eq!(story.weight(), "0", "in the first look, whatever the canary's pods do");
+    story.rest();
+    assert_eq!((story.sizes().as_str(), story.leads("canary")), ("1:5/5 2:1/0", 1));
+    story.after(31);
+    story.rest();
+    assert_eq!(story.sizes(), "1:5/5");
+}
+
+#[test]
+fn a_header_route_follows_the_canary_s_pods() {
+    let steps = [
+        json!({"setCanaryScale": {"replicas": 1}}),
+        json!({"setHeaderRoute": {"name": "beta", "match": [{"headerName": "x-beta", "headerValue": {"exact": "yes"}}]}}),
+        json!({"pause": {}}),
+        json!({"setCanaryScale": {"matchTrafficWeight": true}}),
+        json!({"setWeight": 60}),
+        json!({"pause": {}}),
+    ];
+    let mut story = Story::routed(5, &steps);
+    story.image("2");
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.phase().as_str()), ("0 beta", "Paused CanaryPauseStep"));
+    // The only pod restarts: nobody is sent there, and the route comes back by itself.
+    story.set_available(2, 0);
+    story.look();
+    assert_eq!(story.weight(), "0");
+    story.rest();
+    assert_eq!(story.weight(), "0 beta");
+    resume(&mut story);
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.sizes().as_str()), ("60 beta", "1:5/5 2:3/3"));
+    let sizes: Vec<&String> =
+        story.log.iter().filter(|line| line.contains("scale") || line.contains("create")).collect();
+    assert!(!sizes.iter().any(|line| line.ends_with(" 0")), "{sizes:?}");
+    resume(&mut story);
+    story.rest();
+    assert_eq!((story.weight().as_str(), story.phase().as_str()), ("0", "Healthy"));
+}
+
+#[test]
+fn two_services_take_turns() {
+    let mut story = Story::new(4, &[json!({"setWeight": 50}), json!({"pause": {}})]);
+    {
+        let routed = Story::routed(1, &[]);
+        let Ok(Spec { strategy: Strategy::Canary(canary), .. }) = &routed.world.rollout.spec else {
+            panic!()
+        };
+        let routing = canary.routing.clone();
+        let canary = story.canary();
+        canary.routing = routing;
+        canary.ping_pong = Some(("ping".into(), "pong".into()));
+    }
+    story.service("ping");
+    story.service("pong");
+    let record = Record::unknown(100, story.now);
+    story.router = Some(Router {
+        routes: Routes::default(),
+        record,
+        subsets: None,
+        verdict: Verdict::Unknown,
+        needs_live_primary: false,
+    });
+    story.rest();
+    assert_eq!((story.leads("pong"), story.phase().as_str()), (1, "Healthy"));
+    story.image("2");
+    story.rest();
+    assert_eq!((story.leads("pong"), story.leads("ping"), story.weight().as_str()), (1, 2, "50"));
+    resume(&mut story);
+    story.rest();
+    assert_eq!(story.world.rollout.status.canary.stable_ping_pong, Some(PingPongSide::Ping));
+    assert_eq!((story.leads("ping"), story.phase().as_str()), (2, "Healthy"));
+    let routes = &story.router.as_ref().expect("a router").routes;
+    assert_eq!((routes.weight, routes.ping_pong.clone()), (0, Some(("ping".into(), "pong".into()))));
+    let weights: Vec<&String> = story.log.iter().filter(|line| line.starts_with("weight")).collect();
+    let wanted = ["weight 0", "weight 50", "weight 100", "weight 0"];
+    assert_eq!(weights, wanted, "the first and the last one only name the parts");
+}
