@@ -709,17 +709,12 @@ fn combine(target: &Target, object: &mut Value, before: &Value) {
 
 fn system_fields(object: &mut Value, before: &Value) {
     let old = &before["metadata"];
-    let keep: Vec<(&str, Option<Value>)> =
-        ["creationTimestamp", "deletionTimestamp"].iter().map(|key| (*key, old.get(*key).cloned())).collect();
     let grace = old.get("deletionGracePeriodSeconds").cloned();
     let generation = old.get("generation").cloned();
     let map = metadata(object);
-    for (key, value) in keep {
-        match value {
-            Some(value) => {
-                map.insert(key.to_owned(), value);
-            }
-            None => {}
+    for key in ["creationTimestamp", "deletionTimestamp"] {
+        if let Some(value) = old.get(key) {
+            map.insert(key.to_owned(), value.clone());
         }
     }
     if map.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty()
@@ -750,9 +745,11 @@ fn custom_spec_changed(version: &Version, new: &Value, old: &Value) -> bool {
 
 /// Whether storing this would change nothing.
 pub fn is_stored_so(object: &Value, old: &Entry) -> bool {
+    if old.empties.is_empty() {
+        return *object == *old.value;
+    }
     let mut read = object.clone();
-    let empties = drop_empties(&mut read);
-    empties == old.empties && read == *old.value
+    drop_empties(&mut read) == old.empties && read == *old.value
 }
 
 /// Managed fields that differ in nothing but their times are left as they were.

@@ -306,7 +306,7 @@ fn zero(ty: &Type) -> Value {
 
 fn scalar_as(value: &mut Value, scalar: Scalar, ty: &Type, decoded: &mut Decoded) {
     let fits = match (scalar, &*value) {
-        (Scalar::String, value) => value.is_string(),
+        (Scalar::String | Scalar::Time | Scalar::MicroTime, value) => value.is_string(),
         (Scalar::Bytes, value) => value.as_str().is_some_and(|text| STANDARD.decode(text).is_ok()),
         (Scalar::Boolean, value) => value.is_boolean(),
         (Scalar::Number, value) => value.is_number(),
@@ -322,7 +322,6 @@ fn scalar_as(value: &mut Value, scalar: Scalar, ty: &Type, decoded: &mut Decoded
             }
         }
         (Scalar::Integer | Scalar::Long, _) => false,
-        (Scalar::Time | Scalar::MicroTime, value) => value.is_string(),
         (Scalar::Quantity, _) => true,
     };
     match scalar {

@@ -78,7 +78,7 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
     }
     let found = type_name(value);
     let is_time = schema.format == "date-time";
-    if is_time && !value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()) {
+    if is_time && value.as_str().is_none_or(|text| text.parse::<jiff::Timestamp>().is_err()) {
         let shown = match value {
             Value::String(text) => text.as_str(),
             Value::Bool(_) => "bool",
