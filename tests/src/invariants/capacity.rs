@@ -6,10 +6,10 @@ use serde_json::Value;
 use sluice_sim::Write;
 
 use super::view::{self, SetView};
-use super::{Moment, State};
+use super::{Moment, State, blue_green};
 
 /// How long proxies may go on using what a Service selected, unless told otherwise.
-const SETTLE_SECONDS: i64 = 5;
+pub(super) const SETTLE_SECONDS: i64 = 5;
 
 pub(super) fn check(state: &mut State, write: &Write, before: &Moment) {
     match &*write.kind {
@@ -21,14 +21,14 @@ pub(super) fn check(state: &mut State, write: &Write, before: &Moment) {
 }
 
 /// The most pods of a version that could be counted on, as the controller may have seen it.
-fn could_stay(state: &State, name: &str, size: i64) -> i64 {
+pub(super) fn could_stay(state: &State, name: &str, size: i64) -> i64 {
     let available =
         state.seen().filter_map(|moment| moment.sets.get(name)).map(|set| set.available).max().unwrap_or(0);
     available.min(size)
 }
 
 /// The size of a version, or what it was before somebody else changed it a moment ago.
-fn size_seen(state: &State, set: &SetView, most: bool) -> i64 {
+pub(super) fn size_seen(state: &State, set: &SetView, most: bool) -> i64 {
     let since = state.now.at.checked_sub(state.lag(state.now.at)).unwrap_or(jiff::Timestamp::MIN);
     match state.resized.get(&set.name) {
         Some((at, old)) if *at >= since => {
@@ -63,6 +63,33 @@ fn resized(state: &mut State, write: &Write, before: &Moment) {
 }
 
 fn grown(state: &mut State, write: &Write, new: &SetView, from: i64) {
+    if state.now.rollout.blue_green.is_some() {
+        blue_green::grown(state, write, new, from);
+    } else {
+        within_the_cap(state, write, new, from);
+    }
+    let size = new.size;
+    let is_aborted = |moment: &Moment| {
+        let rollout = &moment.rollout;
+        let is_new = !rollout.stable.is_empty() && rollout.stable != new.hash && rollout.current == new.hash;
+        // Other steps end an abort.
+        rollout.aborted && is_new && rollout.plan == state.plan
+    };
+    if state.seen().all(is_aborted) {
+        state.report("I3", write, format!("{from} -> {size} grows a version that was aborted"));
+    }
+    let leads_nowhere = |moment: &Moment| {
+        let rollout = &moment.rollout;
+        let is_wanted = [&rollout.stable, &rollout.current].contains(&&new.hash) || rollout.stable.is_empty();
+        let is_active = blue_green::is_active(moment, &new.hash);
+        !is_wanted && !is_active && Some(rollout.template) != state.templates.get(&new.hash).copied()
+    };
+    if state.seen().all(leads_nowhere) {
+        state.report("I3", write, format!("{from} -> {size} grows a version that leads nowhere"));
+    }
+}
+
+fn within_the_cap(state: &mut State, write: &Write, new: &SetView, from: i64) {
     let others: i64 = state
         .now
         .sets
@@ -79,24 +106,6 @@ fn grown(state: &mut State, write: &Write, new: &SetView, from: i64) {
             format!("{from} -> {} makes {seen} pods in all, wanted at most {cap}", new.size),
         );
     }
-    let size = new.size;
-    let is_aborted = |moment: &Moment| {
-        let rollout = &moment.rollout;
-        let is_new = !rollout.stable.is_empty() && rollout.stable != new.hash && rollout.current == new.hash;
-        // Other steps end an abort.
-        rollout.aborted && is_new && rollout.plan == state.plan
-    };
-    if state.seen().all(is_aborted) {
-        state.report("I3", write, format!("{from} -> {size} grows a version that was aborted"));
-    }
-    let leads_nowhere = |moment: &Moment| {
-        let rollout = &moment.rollout;
-        let is_wanted = [&rollout.stable, &rollout.current].contains(&&new.hash) || rollout.stable.is_empty();
-        !is_wanted && Some(rollout.template) != state.templates.get(&new.hash).copied()
-    };
-    if state.seen().all(leads_nowhere) {
-        state.report("I3", write, format!("{from} -> {size} grows a version that leads nowhere"));
-    }
 }
 
 fn shrunk(state: &mut State, write: &Write, new: &SetView, from: i64) {
@@ -109,7 +118,11 @@ fn shrunk(state: &mut State, write: &Write, new: &SetView, from: i64) {
     };
     let floor = state.seen().map(|moment| moment.rollout.floor).min().unwrap_or(0);
     let is_wrong = |moment: &Moment| stays(moment, new.size) < stays(moment, from).min(floor);
-    if state.seen().all(is_wrong) {
+    // Where one Service has all the traffic, what counts is whom it leads to.
+    let is_blue_green = state.now.rollout.blue_green.is_some();
+    if is_blue_green {
+        blue_green::shrunk(state, write, new, from);
+    } else if state.seen().all(is_wrong) {
         let (was, is) = (stays(&state.now, from), stays(&state.now, new.size));
         state.report(
             "corridor",
@@ -125,7 +138,12 @@ fn shrunk(state: &mut State, write: &Write, new: &SetView, from: i64) {
         moment.sets.get(&new.name).and_then(|set| set.deadline).is_some_and(|at| at > state.now.at)
     };
     let is_leaving = *new.hash != *state.now.rollout.stable && *new.hash != *state.now.rollout.current;
-    if !is_asleep && is_leaving && state.seen().all(owes_time) {
+    // Of blue-green, old versions follow `replicas` down, and the oldest may be too many.
+    let may_go_early = state.now.rollout.blue_green.as_ref().is_some_and(|strategy| {
+        let least = state.seen().map(|moment| moment.rollout.replicas).min().unwrap_or(0);
+        strategy.limits_revisions || new.size >= least
+    });
+    if !is_asleep && is_leaving && !may_go_early && state.seen().all(owes_time) {
         state.report("I4", write, format!("{from} -> {} before its scale-down deadline", new.size));
     }
     if new.size == 0 && !is_asleep {
@@ -200,6 +218,12 @@ fn selected(state: &mut State, write: &Write) {
         state.report("I5", write, format!("leads to version {target}, which has no ReplicaSet"));
         return;
     };
+    if let Some(strategy) = state.now.rollout.blue_green.clone() {
+        if write.name == strategy.active {
+            blue_green::switched(state, write, old.as_deref(), &set);
+        }
+        return; // nobody depends on the preview
+    }
     let stays = could_stay(state, &set.name, size_seen(state, &set, true));
     let was_managed =
         !view::text(before, "/metadata/annotations/argo-rollouts.argoproj.io~1managed-by-rollouts")
@@ -239,4 +263,5 @@ fn promoted(state: &mut State, write: &Write, before: &Moment) {
             format!("{} becomes stable with {stays} available pods, wanted {wanted}", set.name),
         );
     }
+    blue_green::promoted(state, write, &set);
 }

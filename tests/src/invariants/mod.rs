@@ -4,9 +4,11 @@
 //! by what the controller could have seen: a watch that is known to lag gives it that much excuse about
 //! what others did, and none about what it did itself. It shares no code with the planner.
 //!
-//! `capacity` has sizes and Services (I1–I5), `identity` what belongs to whom and which revision is
+//! `capacity` has sizes and Services (I1–I5), `blue_green` what is different where one Service has all the
+//! traffic, `identity` what belongs to whom and which revision is
 //! which (I9, I10), `position` steps, pauses, aborts and the status (I3, I11, I12).
 
+mod blue_green;
 mod capacity;
 mod identity;
 mod position;
@@ -58,6 +60,8 @@ struct Moment {
     sets: BTreeMap<Arc<str>, SetView>,
     /// The version that each Service selects.
     selected: BTreeMap<String, Option<String>>,
+    /// When that last changed.
+    selected_at: BTreeMap<String, Timestamp>,
 }
 
 /// A stretch of time in which watches are known to lag.
@@ -246,6 +250,9 @@ impl State {
             "Service" => match &write.after {
                 Some(after) => {
                     let hash = after["spec"]["selector"][view::HASH].as_str().map(str::to_owned);
+                    if self.now.selected.get(&write.name) != Some(&hash) {
+                        self.now.selected_at.insert(write.name.clone(), write.at);
+                    }
                     self.now.selected.insert(write.name.clone(), hash);
                 }
                 None => {

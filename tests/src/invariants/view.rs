@@ -67,8 +67,10 @@ pub struct RolloutView {
     pub stable: Arc<str>,
     /// `status.currentPodHash`.
     pub current: Arc<str>,
-    /// The Services it names.
+    /// The Services it names that callers depend on.
     pub services: Vec<String>,
+    /// What blue-green adds.
+    pub blue_green: Option<BlueGreenView>,
     /// A print of the template's meaning.
     pub template: u64,
     /// A print of the steps.
@@ -77,13 +79,43 @@ pub struct RolloutView {
     pub is_observed: bool,
 }
 
+/// What matters of a blue-green strategy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BlueGreenView {
+    /// The Service with all the traffic.
+    pub active: String,
+    /// Old versions may have to go before their time.
+    pub limits_revisions: bool,
+    /// Only a person lets the switch happen.
+    pub needs_person: bool,
+    /// The status says that it is paused.
+    pub is_paused: bool,
+    /// A person asked to skip what is left.
+    pub promote_full: bool,
+}
+
+impl BlueGreenView {
+    fn read(strategy: &Value, status: &Value) -> BlueGreenView {
+        BlueGreenView {
+            active: text(strategy, "/activeService").into(),
+            limits_revisions: strategy.get("scaleDownDelayRevisionLimit").is_some(),
+            needs_person: strategy["autoPromotionEnabled"] == false,
+            is_paused: status["pauseConditions"].as_array().is_some_and(|list| !list.is_empty()),
+            promote_full: status["promoteFull"] == true,
+        }
+    }
+}
+
 impl RolloutView {
     /// Reads one.
     pub fn read(rollout: &Value) -> RolloutView {
         let spec = &rollout["spec"];
         let canary = &spec["strategy"]["canary"];
         let replicas = spec["replicas"].as_i64().unwrap_or(1).max(0);
-        let (surge, unavailable) = bounds(replicas, canary.get("maxSurge"), canary.get("maxUnavailable"));
+        let blue_green = spec["strategy"].get("blueGreen");
+        let limits = blue_green.unwrap_or(canary);
+        let (surge, unavailable) = bounds(replicas, limits.get("maxSurge"), limits.get("maxUnavailable"));
+        let blue_green = blue_green.map(|strategy| BlueGreenView::read(strategy, &rollout["status"]));
         RolloutView {
             replicas,
             floor: (replicas - unavailable).max(0),
@@ -94,7 +126,9 @@ impl RolloutView {
             services: ["stableService", "canaryService"]
                 .iter()
                 .filter_map(|field| canary[field].as_str().map(str::to_owned))
+                .chain(blue_green.iter().map(|strategy| strategy.active.clone()))
                 .collect(),
+            blue_green,
             template: print(&spec["template"]),
             plan: {
                 let mut plan = Print::default();

@@ -31,6 +31,8 @@ pub enum Act {
     Status(Value),
     /// Waits until this image's version is at this pause step.
     PausedAt(&'static str, i64),
+    /// Waits until this image's version is previewed.
+    Previewed(&'static str),
     /// Waits until this image's version is in this phase.
     Phase(&'static str, &'static str),
 }
@@ -47,7 +49,7 @@ pub struct Story {
 
 /// The stories.
 pub fn stories() -> Vec<Story> {
-    use Act::{Apply, Image, PausedAt, Phase, Status};
+    use Act::{Apply, Image, PausedAt, Phase, Previewed, Status};
     let resume = || Status(json!({"pauseConditions": null}));
     let first = || Phase("1", "Healthy");
     let story = |name, acts: Vec<Act>| Story { name, spec: json!({}), acts };
@@ -138,7 +140,40 @@ pub fn stories() -> Vec<Story> {
             spec: json!({"progressDeadlineSeconds": 20, "progressDeadlineAbort": true}),
             acts: vec![first(), Image("2-bad"), Phase("2-bad", "Degraded")],
         },
+        Story {
+            name: "blue-green",
+            spec: blue_green(json!({"scaleDownDelaySeconds": 10})),
+            acts: vec![first(), Image("2"), Phase("2", "Healthy"), Image("3"), Phase("3", "Healthy")],
+        },
+        Story {
+            name: "a small preview, promoted, aborted and tried again",
+            spec: blue_green(json!({
+                "autoPromotionEnabled": false, "previewReplicaCount": 1, "abortScaleDownDelaySeconds": 5,
+            })),
+            acts: vec![
+                first(),
+                Image("2"),
+                Previewed("2"),
+                resume(),
+                Phase("2", "Healthy"),
+                Image("3"),
+                Previewed("3"),
+                Status(json!({"abort": true})),
+                Phase("3", "Degraded"),
+                Status(json!({"abort": false})),
+                Previewed("3"),
+                Status(json!({"promoteFull": true})),
+                Phase("3", "Healthy"),
+            ],
+        },
     ]
+}
+
+/// A blue-green strategy on the Services of these stories.
+fn blue_green(mut settings: Value) -> Value {
+    settings["activeService"] = "web-stable".into();
+    settings["previewService"] = "web-canary".into();
+    json!({"strategy": {"blueGreen": settings}})
 }
 
 /// What is left of a story.
@@ -231,7 +266,7 @@ async fn act_out(bench: &mut Bench, act: &Act) -> Result<(), String> {
         Act::Image(tag) => bench.image(tag),
         Act::Apply(patch) => bench.apply(patch.clone()),
         Act::Status(status) => bench.status(status.clone()),
-        Act::PausedAt(..) | Act::Phase(..) => {
+        Act::PausedAt(..) | Act::Previewed(_) | Act::Phase(..) => {
             let end = bench.now() + SignedDuration::from_mins(15);
             while !is_reached(bench, act) {
                 if bench.now() > end {
@@ -262,9 +297,10 @@ fn is_reached(bench: &Bench, act: &Act) -> bool {
                     == Some(&image)
         })
     };
+    let is_paused = status["pauseConditions"].as_array().is_some_and(|list| !list.is_empty());
     match act {
+        Act::Previewed(tag) => is_seen && is_current(tag) && is_paused && status["phase"] == "Paused",
         Act::PausedAt(tag, index) => {
-            let is_paused = status["pauseConditions"].as_array().is_some_and(|list| !list.is_empty());
             is_seen
                 && is_current(tag)
                 && is_paused

@@ -36,6 +36,10 @@ fn is_good(set: &Value) -> bool {
     mood.contains("good") || mood.contains("slow")
 }
 
+fn text_of<'a>(object: &'a Value, field: &str) -> &'a str {
+    object[field].as_str().unwrap_or_default()
+}
+
 /// Whether pods of this image never stand still.
 fn is_restless(set: &Value) -> bool {
     mood(set).contains("flap")
@@ -103,6 +107,24 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
                 && waiting["message"].as_str().is_some_and(|text| text.contains("wanted"))
         })
     };
+    let blue_green = spec["strategy"].get("blueGreen");
+    // Whom the active Service leads to, where that is a version of its own: superseded before it was promoted.
+    let mut superseded = 0;
+    // Where the stable version can serve, it does, or one that was switched to while it was under way.
+    if let Some(strategy) = blue_green.filter(|_| replicas > 0 && available(stable) == replicas) {
+        let active = bench.cluster.get("Service", Some("default"), text_of(strategy, "activeService"));
+        let selected = active.as_ref().and_then(|service| {
+            service["spec"]["selector"]["rollouts-pod-template-hash"].as_str().map(str::to_owned)
+        });
+        let serving = sets.iter().find(|set| Some(hash(set)) == selected && available(set) > 0);
+        let is_under_way = status["abort"] != true && text("stableRS") != text("currentPodHash");
+        match (serving, &selected) {
+            (_, Some(selected)) if *selected == text("stableRS") => {}
+            (Some(_), Some(selected)) if is_under_way && *selected == text("currentPodHash") => {}
+            (Some(serving), _) if is_under_way => superseded = size(serving),
+            _ => return wrong(&format!("the active Service leads to {selected:?}")),
+        }
+    }
     if text("stableRS") == text("currentPodHash") {
         if is_good(current) {
             if size(current) == replicas && total == replicas && available(current) == replicas {
@@ -127,17 +149,20 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         if size(current) == replicas
             && phase != "Healthy"
             && !message.is_empty()
-            && (waits("Pods") || phase == "Degraded")
+            && (waits("Pods") || waits("Carry") || phase == "Degraded")
         {
             return Ok(Ending::NoPods);
         }
-        if total > replicas && (waits("Pods") || waits("Place") || waits("Floor")) {
+        if total > replicas && (waits("Pods") || waits("Place") || waits("Floor") || waits("Carry")) {
             return Ok(Ending::NoPods); // another version serves, and holds the places
         }
         return wrong("the stable version has no pods, and that is not said");
     }
     if status["abort"] == true {
-        let rest = total - size(stable);
+        // Of blue-green, 0 means that the pods of an aborted version stay.
+        let stays = blue_green.is_some_and(|strategy| strategy["abortScaleDownDelaySeconds"] == 0);
+        let kept = if stays { size(current) } else { 0 };
+        let rest = total - size(stable) - kept;
         if size(stable) == replicas && (rest == 0 || available(stable) < replicas) {
             if !message.contains("RolloutAborted") || phase != "Degraded" {
                 return wrong("aborted, and that is not said");
@@ -146,7 +171,7 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
                 return Ok(if available(stable) < replicas { Ending::NoPods } else { Ending::Aborted });
             }
         }
-        if !is_good(stable) && (waits("Pods") || waits("Place") || waits("Floor")) {
+        if !is_good(stable) && (waits("Pods") || waits("Place") || waits("Floor") || waits("Carry")) {
             return Ok(Ending::NoPods);
         }
         return wrong("aborted, and stable is not at its full size");
@@ -163,6 +188,20 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
     if status["pauseConditions"].as_array().is_some_and(|list| !list.is_empty()) {
         if phase != "Paused" && phase != "Degraded" {
             return wrong("at a pause, and that is not said");
+        }
+        if let Some(strategy) = blue_green {
+            let preview = strategy["previewReplicaCount"].as_i64().unwrap_or(replicas).min(replicas);
+            return match () {
+                () if strategy["autoPromotionEnabled"] != false => wrong("a pause without an end"),
+                // The stable version cannot take the Service, so that others have to serve.
+                () if waits("Carry") => Ok(Ending::NoPods),
+                () if (size(current), size(stable)) != (preview, replicas)
+                    || total != preview + replicas + superseded =>
+                {
+                    wrong("sizes do not fit a preview")
+                }
+                () => Ok(Ending::Paused),
+            };
         }
         if everybody_is_good {
             sizes_fit(&rollout, size(current), size(stable), total, &sets)
@@ -187,7 +226,7 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         return wrong("every version is good, and it does not go on");
     }
     let is_said = phase == "Degraded" || !message.is_empty();
-    if is_said && (waits("Pods") || waits("Floor") || waits("Place")) {
+    if is_said && (waits("Pods") || waits("Floor") || waits("Place") || waits("Carry")) {
         return Ok(Ending::NoPods);
     }
     wrong("it does not go on, and does not say why")

@@ -300,6 +300,16 @@ impl Player {
                 bench.delete("Service", name);
                 self.later(ms, Healing::Service(name));
             }
+            Event::LoseSelector(number, with_mark) => {
+                let key = "argo-rollouts.argoproj.io/managed-by-rollouts";
+                let mark = if with_mark { json!({key: null}) } else { json!({}) };
+                let patch = json!({
+                    "metadata": {"annotations": mark},
+                    "spec": {"selector": {"rollouts-pod-template-hash": null}},
+                });
+                bench.patch("Service", self.scenario.services[number], None, patch);
+            }
+            Event::BlueGreen(settings) => bench.apply(json!({"spec": {"strategy": {"blueGreen": settings}}})),
             other => self.go_wrong(other),
         }
     }

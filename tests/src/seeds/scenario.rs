@@ -74,6 +74,10 @@ pub enum Event {
     ResizeSet(usize, i64),
     /// A Service is deleted; the flag says for how many ms.
     LoseService(usize, u64),
+    /// Somebody takes the selector of a Service away; the flag says whether with the controller's mark.
+    LoseSelector(usize, bool),
+    /// Other settings of blue-green.
+    BlueGreen(Value),
     /// The controller is killed, for so many ms.
     Kill(u64),
     /// The controller dies with the k-th write from now on, for so many ms.
@@ -110,12 +114,24 @@ impl Scenario {
     pub fn new(seed: u64) -> Scenario {
         let mut rng = SmallRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x51_u64);
         let rng = &mut rng;
-        let services: Vec<&'static str> =
-            ["web-stable", "web-canary"].into_iter().filter(|_| rng.random_bool(0.35)).collect();
-        let rollout = rollout(rng, &services);
+        // Every fourth one is blue-green.
+        let is_blue_green = seed % 4 == 3;
+        let services: Vec<&'static str> = if is_blue_green {
+            ["web-active", "web-preview"].into_iter().take(1 + usize::from(rng.random_bool(0.7))).collect()
+        } else {
+            ["web-stable", "web-canary"].into_iter().filter(|_| rng.random_bool(0.35)).collect()
+        };
+        let strategy = if is_blue_green { blue_green(rng, &services) } else { canary(rng, &services) };
+        let rollout = rollout(rng, strategy);
         let count = rng.random_range(3..=12);
         let mut tags = 1;
-        let events = (0..count).map(|_| (gap(rng), event(rng, &mut tags, &services))).collect();
+        let events = (0..count)
+            .map(|_| {
+                let gap = gap(rng);
+                let event = event(rng, &mut tags, &services);
+                (gap, if is_blue_green { of_blue_green(rng, event, &services) } else { event })
+            })
+            .collect();
         let finale = match rng.random_range(0..4) {
             0 | 1 => Finale::Rest,
             2 => Finale::GoodImage,
@@ -142,7 +158,7 @@ impl Scenario {
     }
 }
 
-fn rollout(rng: &mut SmallRng, services: &[&str]) -> Value {
+fn canary(rng: &mut SmallRng, services: &[&str]) -> Value {
     let (surge, unavailable) = corridor(rng);
     let steps = steps(rng, services);
     let mut canary = json!({"maxSurge": surge, "maxUnavailable": unavailable, "steps": steps});
@@ -150,6 +166,57 @@ fn rollout(rng: &mut SmallRng, services: &[&str]) -> Value {
         let role = if *service == "web-stable" { "stableService" } else { "canaryService" };
         canary[role] = json!(service);
     }
+    json!({"canary": canary})
+}
+
+fn blue_green(rng: &mut SmallRng, services: &[&str]) -> Value {
+    let mut strategy = blue_green_settings(rng);
+    strategy["activeService"] = json!(services[0]);
+    if let Some(preview) = services.get(1) {
+        strategy["previewService"] = json!(preview);
+    }
+    if rng.random_bool(0.4) {
+        strategy["maxUnavailable"] = json!(["0", "1", "50%"].choose(rng));
+    }
+    json!({"blueGreen": strategy})
+}
+
+/// What people change while it runs. `null` in a patch takes a field away.
+fn blue_green_settings(rng: &mut SmallRng) -> Value {
+    let mut strategy = json!({});
+    if rng.random_bool(0.4) {
+        strategy["previewReplicaCount"] = json!(rng.random_range(1..4));
+    }
+    if rng.random_bool(0.5) {
+        strategy["autoPromotionEnabled"] = json!(rng.random_bool(0.3));
+    }
+    if rng.random_bool(0.3) {
+        strategy["autoPromotionSeconds"] = json!(rng.random_range(1..40));
+    }
+    if rng.random_bool(0.5) {
+        strategy["scaleDownDelaySeconds"] = json!([0, 2, 15, 60].choose(rng));
+    }
+    if rng.random_bool(0.4) {
+        strategy["abortScaleDownDelaySeconds"] = json!([0, 3, 40].choose(rng));
+    }
+    if rng.random_bool(0.25) {
+        strategy["scaleDownDelayRevisionLimit"] = json!(rng.random_range(0..3));
+    }
+    strategy
+}
+
+/// What there is instead of events that only a canary knows.
+fn of_blue_green(rng: &mut SmallRng, event: Event, services: &[&str]) -> Event {
+    match event {
+        Event::Steps(_) | Event::Bounds(..) => Event::BlueGreen(blue_green_settings(rng)),
+        Event::SkipStep | Event::SkipAllSteps => {
+            Event::LoseSelector(rng.random_range(0..services.len()), rng.random_bool(0.5))
+        }
+        other => other,
+    }
+}
+
+fn rollout(rng: &mut SmallRng, strategy: Value) -> Value {
     let tag = if rng.random_bool(0.12) { "0-bad" } else { "0-good" };
     let mut spec = json!({
         "replicas": rng.random_range(0..=8),
@@ -158,14 +225,16 @@ fn rollout(rng: &mut SmallRng, services: &[&str]) -> Value {
             "metadata": {"labels": {"app": "web"}, "annotations": {"example.com/note": "kept"}},
             "spec": {"containers": [{"name": "app", "image": image(tag), "resources": {}}]},
         },
-        "strategy": {"canary": canary},
+        "strategy": strategy,
     });
     if rng.random_bool(0.4) {
         spec["progressDeadlineSeconds"] = json!(rng.random_range(20..120));
         spec["progressDeadlineAbort"] = json!(rng.random_bool(0.5));
     }
     if rng.random_bool(0.4) {
-        spec["revisionHistoryLimit"] = json!(rng.random_range(0..3));
+        // As many as may wait out their delay have to be kept.
+        let least = if spec["strategy"].get("blueGreen").is_some() { 2 } else { 0 };
+        spec["revisionHistoryLimit"] = json!(rng.random_range(0..3).max(least));
     }
     if rng.random_bool(0.15) {
         spec["minReadySeconds"] = json!(rng.random_range(1..8));
@@ -299,7 +368,7 @@ mod tests {
                 seen.insert(name.split('(').next().unwrap_or_default().to_owned());
             }
         }
-        assert_eq!(seen.len(), 30, "{seen:?}");
+        assert_eq!(seen.len(), 32, "{seen:?}");
     }
 
     #[test]

@@ -8,9 +8,27 @@ use sluice_tests::seeds::bench::{Bench, CONTROLLERS};
 use sluice_tests::seeds::in_virtual_time;
 use sluice_tests::seeds::scenario::Scenario;
 
-/// A canary at its first pause: four pods of version 1, one of version 2, both Services in place. The
-/// controller is gone, so that what follows is written by nobody else.
+/// A canary at its first pause: four pods of version 1, one of version 2, both Services in place.
 async fn at_a_pause() -> Bench {
+    let canary = json!({"canary": {
+        "maxSurge": 1, "maxUnavailable": 0, "stableService": "web-stable", "canaryService": "web-canary",
+        "steps": [{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}],
+    }});
+    paused(canary).await
+}
+
+/// A blue-green update that is previewed: five pods of each version.
+async fn at_a_preview() -> Bench {
+    let blue_green = json!({"blueGreen": {
+        "activeService": "web-stable", "previewService": "web-canary", "autoPromotionEnabled": false,
+        "maxUnavailable": 0,
+    }});
+    paused(blue_green).await
+}
+
+/// Version 1 is deployed, version 2 under way and paused. The controller is gone, so that what follows is
+/// written by nobody else.
+async fn paused(strategy: Value) -> Bench {
     let mut bench = Bench::new(3, Settings::default(), false);
     for name in ["web-stable", "web-canary"] {
         bench.create(Scenario::service(name));
@@ -25,10 +43,7 @@ async fn at_a_pause() -> Bench {
                 "metadata": {"labels": {"app": "web"}},
                 "spec": {"containers": [{"name": "app", "image": "registry.example/web:1"}]},
             },
-            "strategy": {"canary": {
-                "maxSurge": 1, "maxUnavailable": 0, "stableService": "web-stable", "canaryService": "web-canary",
-                "steps": [{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {}}],
-            }},
+            "strategy": strategy,
         },
     }));
     bench.start();
@@ -245,11 +260,70 @@ const TAMPERINGS: [Tampering; 22] = [
     ("a step that is none", "I12", |_| {}, |bench| status(bench, json!({"currentStepIndex": 9}))),
 ];
 
+const OF_BLUE_GREEN: [Tampering; 9] = [
+    ("more pods than replicas", "corridor", |_| {}, |bench| resize(bench, "2", 6)),
+    ("the version with the traffic shrinks", "I4", |_| {}, |bench| resize(bench, "1", 4)),
+    (
+        "an aborted version grows again",
+        "I3",
+        |bench| {
+            bench.apply(json!({"spec": {"replicas": 6}}));
+            bench.status(json!({"abort": true}));
+        },
+        |bench| resize(bench, "2", 6),
+    ),
+    (
+        "a switch that nobody allowed",
+        "W41",
+        |_| {},
+        |bench| select(bench, "web-stable", &hash_of(bench, "2")),
+    ),
+    (
+        "a switch while a pod is missing",
+        "I1",
+        |bench| {
+            bench.status(json!({"pauseConditions": null}));
+            bench.patch("ReplicaSet", &name_of(bench, "2"), None, json!({"spec": {"replicas": 4}}));
+            bench.patch(
+                "ReplicaSet",
+                &name_of(bench, "2"),
+                Some("status"),
+                json!({"status": {"availableReplicas": 4}}),
+            );
+        },
+        |bench| select(bench, "web-stable", &hash_of(bench, "2")),
+    ),
+    (
+        "a switch after an abort",
+        "I3",
+        |bench| bench.status(json!({"abort": true})),
+        |bench| select(bench, "web-stable", &hash_of(bench, "2")),
+    ),
+    ("a switch to nobody", "I5", |_| {}, |bench| select(bench, "web-stable", "nosuchhash")),
+    (
+        "a promotion without a switch",
+        "I5",
+        |_| {},
+        |bench| status(bench, json!({"stableRS": hash_of(bench, "2"), "pauseConditions": null})),
+    ),
+    (
+        "a promotion right after the switch",
+        "I5",
+        |bench| {
+            bench.status(json!({"pauseConditions": null}));
+            select(bench, "web-stable", &hash_of(bench, "2"));
+        },
+        |bench| status(bench, json!({"stableRS": hash_of(bench, "2")})),
+    ),
+];
+
 #[test]
 fn every_tampering_is_noticed() {
-    for (name, id, prepare, tamper) in TAMPERINGS {
+    let canaries = TAMPERINGS.into_iter().map(|tampering| (tampering, false));
+    let all = canaries.chain(OF_BLUE_GREEN.into_iter().map(|tampering| (tampering, true)));
+    for ((name, id, prepare, tamper), is_blue_green) in all {
         let found = in_virtual_time(async {
-            let bench = at_a_pause().await;
+            let bench = if is_blue_green { at_a_preview().await } else { at_a_pause().await };
             prepare(&bench);
             bench.pass_ms(1_000).await;
             tamper(&bench);
