@@ -108,15 +108,21 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         })
     };
     let blue_green = spec["strategy"].get("blueGreen");
-    // Where the stable version can serve, it does, or the one that is under way.
+    // Whom the active Service leads to, where that is a version of its own: superseded before it was promoted.
+    let mut superseded = 0;
+    // Where the stable version can serve, it does, or one that was switched to while it was under way.
     if let Some(strategy) = blue_green.filter(|_| replicas > 0 && available(stable) == replicas) {
         let active = bench.cluster.get("Service", Some("default"), text_of(strategy, "activeService"));
         let selected = active.as_ref().and_then(|service| {
             service["spec"]["selector"]["rollouts-pod-template-hash"].as_str().map(str::to_owned)
         });
-        let is_under_way = status["abort"] != true && selected.as_deref() == Some(text("currentPodHash"));
-        if selected.as_deref() != Some(text("stableRS")) && !is_under_way {
-            return wrong(&format!("the active Service leads to {selected:?}"));
+        let serving = sets.iter().find(|set| Some(hash(set)) == selected && available(set) > 0);
+        let is_under_way = status["abort"] != true && text("stableRS") != text("currentPodHash");
+        match (serving, &selected) {
+            (_, Some(selected)) if *selected == text("stableRS") => {}
+            (Some(_), Some(selected)) if is_under_way && *selected == text("currentPodHash") => {}
+            (Some(serving), _) if is_under_way => superseded = size(serving),
+            _ => return wrong(&format!("the active Service leads to {selected:?}")),
         }
     }
     if text("stableRS") == text("currentPodHash") {
@@ -189,7 +195,9 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
                 () if strategy["autoPromotionEnabled"] != false => wrong("a pause without an end"),
                 // The stable version cannot take the Service, so that others have to serve.
                 () if waits("Carry") => Ok(Ending::NoPods),
-                () if (size(current), size(stable), total) != (preview, replicas, preview + replicas) => {
+                () if (size(current), size(stable)) != (preview, replicas)
+                    || total != preview + replicas + superseded =>
+                {
                     wrong("sizes do not fit a preview")
                 }
                 () => Ok(Ending::Paused),
