@@ -101,6 +101,10 @@ impl Store {
                 let found = self.current(&object);
                 let mut written = Value::clone(&found);
                 put(&mut written, &["status"], object.get("status").cloned().unwrap_or_default());
+                // What else of a built-in kind's metadata may be changed by this door.
+                if let Some(annotations) = object.pointer("/metadata/annotations") {
+                    put(&mut written, &["metadata", "annotations"], annotations.clone());
+                }
                 assert_ne!(*found, written, "a status update that changes nothing");
                 Some(self.store(written))
             }
