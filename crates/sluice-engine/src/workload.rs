@@ -152,7 +152,7 @@ pub fn resolve(
     let Ok(spec) = &mut resolved.spec else { return (resolved, usable) };
     match &usable {
         Ok(workload) => {
-            spec.template = workload.template.clone();
+            spec.template.clone_from(&workload.template);
             if let Some(selector) = workload.selector.as_ref().filter(|_| reference.gives_selector) {
                 spec.selector_text = selector.to_text();
                 spec.selector = serde_json::to_value(selector).unwrap_or_default();
