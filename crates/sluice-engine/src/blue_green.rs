@@ -70,6 +70,7 @@ impl Machine<'_> {
         self.pass.recheck(moves.recheck_at);
         let findings = Findings {
             wait: self.pass.wait(&moves).or(restarts),
+            hides_wait: false,
             is_routed: true,
             is_at_endless_pause: !self.strategy.auto_promotion,
             active: Some(self.active(&moves, is_carried_out)),

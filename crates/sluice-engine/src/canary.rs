@@ -69,8 +69,8 @@ impl<'a> Machine<'a> {
         }
         self.pass.recheck(moves.recheck_at);
         let wait = self.pass.wait(&moves);
-        self.pass.hides_wait = wait.as_ref().is_some_and(|wait| self.ends_by_itself(wait));
         let findings = Findings {
+            hides_wait: wait.as_ref().is_some_and(|wait| self.ends_by_itself(wait)),
             wait: wait.or(restarts),
             is_routed: self.canary.routing.is_some(),
             is_at_endless_pause: matches!(self.step(), Some(Step::Pause(None))),
@@ -334,9 +334,8 @@ impl<'a> Machine<'a> {
     fn hold_back_routing(&self, mut moves: Moves) -> Moves {
         if self.canary.routing.is_some() && self.pass.world.traffic.trouble.is_some() {
             moves.writes.retain(|write| match write.kind() {
-                MoveKind::Scale { from, to, .. } => to > from,
                 MoveKind::ClearDeadline(_) | MoveKind::Weight(_) | MoveKind::Managed(_) => true,
-                _ => false,
+                kind => kind.grows(),
             });
         }
         moves

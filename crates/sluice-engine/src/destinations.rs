@@ -111,11 +111,7 @@ pub fn writes(
     plan: &mut Plan,
 ) {
     for one in &moves.writes {
-        let grows = match one.kind() {
-            MoveKind::Scale { from, to, .. } => to > from,
-            MoveKind::ClearDeadline(_) => true,
-            _ => false,
-        };
+        let grows = one.kind().grows() || matches!(one.kind(), MoveKind::ClearDeadline(_));
         if let Some(routes) = routes.take_if(|_| !grows) {
             plan.writes.push(Write { action: Action::Route(routes), reason: one.reason().to_owned() });
         }

@@ -52,8 +52,6 @@ pub(crate) struct Pass<'a> {
     pub has_progress: bool,
     /// The clock of the progress deadline starts anew: what it measured has ended.
     restarts_clock: bool,
-    /// What is awaited ends by itself and holds nobody up, so that it is not worth a write.
-    pub hides_wait: bool,
     pub plan: Plan,
 }
 
@@ -68,6 +66,8 @@ enum VersionRef<'a> {
 pub(crate) struct Findings {
     /// What is awaited.
     pub wait: Option<Wait>,
+    /// What is awaited ends by itself and holds nobody up, so that it is not worth a write.
+    pub hides_wait: bool,
     /// A router carries the share.
     pub is_routed: bool,
     /// The step that it is at is a pause which only a person ends.
@@ -121,7 +121,6 @@ impl<'a> Pass<'a> {
             cause: None,
             has_progress: false,
             restarts_clock: false,
-            hides_wait: false,
             plan: Plan::default(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
@@ -702,10 +701,7 @@ impl<'a> Pass<'a> {
             Due::Now(before) => before,
         };
         let pods = self.world.pods.as_deref()?;
-        let is_shrinking = moves
-            .writes
-            .iter()
-            .any(|write| matches!(write.kind(), moves::MoveKind::Scale { from, to, .. } if to < from));
+        let is_shrinking = moves.writes.iter().any(|write| write.kind().shrinks());
         let uid = |version: usize| self.set(version).map(|set| set.uid.as_str());
         let (stable, new) = (self.stable.and_then(uid), uid(self.new));
         let rank = |set: &str| match Some(set) {
@@ -818,7 +814,7 @@ impl<'a> Pass<'a> {
             active: findings.active,
             is_restarting: matches!(restart::due(self.rollout, self.now), Due::Now(_))
                 && self.status.restarted_at == self.rollout.status.restarted_at,
-            wait: findings.wait.as_ref().filter(|_| !self.hides_wait),
+            wait: findings.wait.as_ref().filter(|_| !findings.hides_wait),
             problem: self.problem,
         };
         let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);

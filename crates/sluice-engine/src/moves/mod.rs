@@ -322,6 +322,18 @@ pub enum MoveKind {
     ClearDeadline(Version),
 }
 
+impl MoveKind {
+    /// Whether a version gets pods by it.
+    pub fn grows(&self) -> bool {
+        matches!(self, MoveKind::Scale { from, to, .. } if to > from)
+    }
+
+    /// Whether it takes pods away.
+    pub fn shrinks(&self) -> bool {
+        matches!(self, MoveKind::Scale { from, to, .. } if to < from)
+    }
+}
+
 /// What the planner found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
