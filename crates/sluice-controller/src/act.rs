@@ -303,7 +303,13 @@ impl Actor<'_> {
                 self.patch(Kind::Service, name, body, traces).await.map(|_| ())
             }
             Action::ReleaseService { name, resource_version } => {
-                let body = release(Some(resource_version));
+                let body = json!({
+                    "metadata": {
+                        "resourceVersion": resource_version,
+                        "annotations": {keys::MANAGED_BY_ROLLOUTS: null, SELECTED_AT: null},
+                    },
+                    "spec": {"selector": {keys::POD_TEMPLATE_HASH: null}},
+                });
                 self.patch(Kind::Service, name, body, traces).await.map(|_| ())
             }
             Action::Evict { pod } => self.evict(pod).await,
@@ -620,18 +626,6 @@ impl Actor<'_> {
             _ => failed(source),
         })
     }
-}
-
-/// The patch that takes everything of ours off a Service.
-pub fn release(resource_version: Option<&str>) -> Value {
-    let mut body = json!({
-        "metadata": {"annotations": {keys::MANAGED_BY_ROLLOUTS: null, SELECTED_AT: null}},
-        "spec": {"selector": {keys::POD_TEMPLATE_HASH: null}},
-    });
-    if let Some(version) = resource_version {
-        body["metadata"]["resourceVersion"] = version.into();
-    }
-    body
 }
 
 /// The first whole second that is not before `now`: times are written in seconds, and one that is too

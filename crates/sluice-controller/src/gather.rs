@@ -50,19 +50,23 @@ pub fn index_service(service: &Service) -> Vec<String> {
     service.managed_by.iter().cloned().collect()
 }
 
+/// Services that carry the name of a Rollout.
+pub fn carrying(services: &Cache<Service>, namespace: &str, name: &str) -> BTreeMap<String, Service> {
+    let carrying = services.indexed(name).into_iter().filter(|(key, _)| *key.namespace == *namespace);
+    carrying.filter_map(|(key, body)| Some((key.name.to_string(), Service::clone(body.good()?)))).collect()
+}
+
 /// Services that carry the name of a Rollout and that its spec does not name.
-pub fn former_services(rollout: &Rollout, services: &Cache<Service>) -> BTreeMap<String, Service> {
+fn former_services(rollout: &Rollout, services: &Cache<Service>) -> BTreeMap<String, Service> {
     // A spec that cannot be read may name any of them.
     if rollout.spec.is_err() {
         return BTreeMap::new();
     }
-    let named = service_names(rollout);
-    let carrying = services.indexed(&rollout.name).into_iter();
+    let mut carrying = carrying(services, &rollout.namespace, &rollout.name);
+    for name in service_names(rollout) {
+        carrying.remove(name);
+    }
     carrying
-        .filter(|(key, _)| *key.namespace == *rollout.namespace)
-        .filter(|(key, _)| !named.iter().any(|name| **name == *key.name))
-        .filter_map(|(key, body)| Some((key.name.to_string(), Service::clone(body.good()?))))
-        .collect()
 }
 
 /// The index entries of a ReplicaSet.
@@ -139,21 +143,22 @@ pub fn world(
     })
 }
 
-/// What is left to be done for a Rollout that is gone, or going: workloads that were scaled down for it, and
-/// the Services that it narrowed.
-pub fn gone(
-    key: &ObjectKey,
-    left_workloads: Vec<Arc<Workload>>,
-    services: &Cache<Service>,
-    settings: Settings,
-) -> World {
-    let mut narrowed = BTreeMap::new();
-    services.for_each(|service, body| {
-        let Some(found) = body.good().filter(|_| service.namespace == key.namespace) else { return };
-        if found.managed_by.as_deref() == Some(&*key.name) {
-            narrowed.insert(service.name.to_string(), Service::clone(found));
-        }
-    });
+/// What is left of a Rollout that is gone, or going.
+#[derive(Debug)]
+pub struct Remains {
+    /// Workloads that were scaled down for it.
+    pub left_workloads: Vec<Arc<Workload>>,
+    /// Services that carry its name.
+    pub services: BTreeMap<String, Service>,
+    /// It is gone; else it is going, and may still be what its Services lead to.
+    pub is_gone: bool,
+}
+
+/// What a decision looks at once a Rollout is gone, or going.
+pub fn after(key: &ObjectKey, remains: Remains, settings: Settings) -> World {
+    let Remains { left_workloads, services, is_gone } = remains;
+    let (services, former_services) =
+        if is_gone { (BTreeMap::new(), services) } else { (services, BTreeMap::new()) };
     let uid = left_workloads.iter().find_map(|workload| Some(workload.drained.as_ref()?.uid.clone()));
     let rollout = Rollout {
         namespace: key.namespace.to_string(),
@@ -171,8 +176,8 @@ pub fn gone(
         rollout: Arc::new(rollout),
         replica_sets: Vec::new(),
         orphans: Vec::new(),
-        services: narrowed,
-        former_services: BTreeMap::new(),
+        services,
+        former_services,
         workload: None,
         left_workloads,
         traffic: Traffic::default(),

@@ -16,11 +16,11 @@ use sluice_engine::spec::OwnedSet;
 use sluice_engine::world::{ReplicaSet, Rollout, Service, Settings, World};
 use tokio::time::Instant;
 
-use crate::act::{self, ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
+use crate::act::{ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
-use crate::gather::{self, Surroundings};
+use crate::gather::{self, Remains, Surroundings};
 use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
@@ -157,10 +157,6 @@ impl Reconciler {
         let rollout = match self.rollouts.body(&key) {
             None => {
                 self.pods.follow(&key, None);
-                if let Err(error) = self.release_services(&key).await {
-                    tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot release its Services: {error}");
-                    return Outcome::Failed;
-                }
                 return self.after_the_end(&key, false).await;
             }
             Some(Body::Broken(problem)) => Err(problem.to_string()),
@@ -180,10 +176,7 @@ impl Reconciler {
         match self.freshness(&key).await {
             Ok(None) => {}
             Ok(Some(at)) => return Outcome::Done(Some(at)),
-            Err(problem) => {
-                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot ask for a live object: {problem}");
-                return Outcome::Failed;
-            }
+            Err(problem) => return cannot_ask(&key, &problem),
         }
         let (Ok(routes), Ok(look)) =
             (self.routes(&rollout), workloads::look(&rollout, &self.workloads, &self.sets))
@@ -239,37 +232,6 @@ impl Reconciler {
         }
     }
 
-    /// Takes what is ours off the Services of a Rollout that is gone. That our cache does not show it is not
-    /// enough: it may be another controller's, or the watch may be late.
-    async fn release_services(&self, key: &ObjectKey) -> Result<(), kube::Error> {
-        let services: Vec<_> = self
-            .services
-            .indexed(&key.name)
-            .into_iter()
-            .filter(|(service, _)| service.namespace == key.namespace)
-            .collect();
-        if services.is_empty() || self.live_version(&(Kind::Rollout, key.clone())).await?.is_some() {
-            return Ok(());
-        }
-        let parameters =
-            kube::api::PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..Default::default() };
-        for (service, body) in services {
-            let Some(object) = body.good().filter(|_| self.leadership.is_leader()) else { continue };
-            let patch = kube::api::Patch::Merge(act::release(Some(&object.resource_version)));
-            let path = Kind::Service.path(&service.namespace);
-            let request = kube::core::Request::new(path).patch(&service.name, &parameters, &patch);
-            match self.client.request::<Value>(request.map_err(kube::Error::BuildRequest)?).await {
-                Ok(_) => {
-                    tracing::info!(namespace = %key.namespace, rollout = %key.name, service = %service.name, "released: its Rollout is gone");
-                }
-                // Whoever changed it meanwhile brings it back to us by an event.
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// The pods of a Rollout, asked for live: a restart must not count one twice that is on its way out.
     async fn list_pods(&self, rollout: &Rollout) -> Option<Vec<sluice_engine::world::Pod>> {
         // A selector that stands in a workload which is missing is not known.
@@ -283,30 +245,33 @@ impl Reconciler {
         }
     }
 
-    /// Gives workloads their pods back that were scaled down for a Rollout which is gone, or going.
-    async fn after_the_end(&self, key: &ObjectKey, is_known_to_go: bool) -> Outcome {
-        let left = workloads::left_by(&self.workloads, key);
-        if left.is_empty() {
+    /// Undoes what was done for a Rollout which is gone, or going: workloads get their pods back, Services lead
+    /// to every version again.
+    async fn after_the_end(&self, key: &ObjectKey, is_going: bool) -> Outcome {
+        let left_workloads = workloads::left_by(&self.workloads, key);
+        let services = gather::carrying(&self.services, &key.namespace, &key.name);
+        if left_workloads.is_empty() && (is_going || services.is_empty()) {
             return Outcome::Done(None);
         }
-        let is_gone = async {
-            if let Some(at) = self.freshness(key).await? {
-                return Ok(Err(at));
-            }
-            // What our watch does not show may be another controller's.
-            Ok(Ok(is_known_to_go || self.is_gone(key).await?))
-        };
-        match is_gone.await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => return Outcome::Done(None),
-            Ok(Err(at)) => return Outcome::Done(Some(at)),
-            Err(problem) => {
-                let problem: kube::Error = problem;
-                tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot ask for a live object: {problem}");
-                return Outcome::Failed;
+        match self.freshness(key).await {
+            Ok(None) => {}
+            Ok(Some(at)) => return Outcome::Done(Some(at)),
+            Err(problem) => return cannot_ask(key, &problem),
+        }
+        let mut is_gone = false;
+        if !is_going {
+            // What our watch does not show may be another controller's, or the watch may be late.
+            match self.live(&(Kind::Rollout, key.clone())).await {
+                Ok(None) => is_gone = true,
+                Ok(Some(object)) if object["metadata"]["deletionTimestamp"].is_null() => {
+                    return Outcome::Done(None);
+                }
+                Ok(Some(_)) if left_workloads.is_empty() => return Outcome::Done(None),
+                Ok(Some(_)) => {}
+                Err(problem) => return cannot_ask(key, &problem),
             }
         }
-        let world = gather::gone(key, left, &self.services, self.settings);
+        let world = gather::after(key, Remains { left_workloads, services, is_gone }, self.settings);
         let now = self.clock.now();
         let plan = sluice_engine::decide(&world, now);
         let actor =
@@ -315,22 +280,13 @@ impl Reconciler {
         self.remember(key, &acted);
         match acted.result {
             Ok(()) => {
+                for write in &plan.writes {
+                    tracing::info!(namespace = %key.namespace, rollout = %key.name, "{:?}: {}", write.action, write.reason);
+                }
                 self.emit(&world.rollout, &plan);
                 Outcome::Done(None)
             }
             Err(error) => self.trouble(key, &world, &plan, error).await,
-        }
-    }
-
-    /// Whether no Rollout of this name lives, whoever looks after it.
-    async fn is_gone(&self, key: &ObjectKey) -> Result<bool, kube::Error> {
-        let request = kube::core::Request::new(Kind::Rollout.path(&key.namespace))
-            .get(&key.name, &kube::api::GetParams::default())
-            .map_err(kube::Error::BuildRequest)?;
-        match self.client.request::<Value>(request).await {
-            Ok(object) => Ok(!object["metadata"]["deletionTimestamp"].is_null()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
-            Err(error) => Err(error),
         }
     }
 
@@ -405,7 +361,13 @@ impl Reconciler {
         }
     }
 
-    async fn live_version(&self, (kind, key): &Target) -> Result<Option<String>, kube::Error> {
+    async fn live_version(&self, target: &Target) -> Result<Option<String>, kube::Error> {
+        let live = self.live(target).await?;
+        Ok(live.and_then(|object| object["metadata"]["resourceVersion"].as_str().map(str::to_owned)))
+    }
+
+    /// An object as the API server has it now, if it does.
+    async fn live(&self, (kind, key): &Target) -> Result<Option<Value>, kube::Error> {
         let path = match kind {
             Kind::Route(route) => self.route_objects.path(*route, &key.namespace, &key.name),
             Kind::Rollout | Kind::ReplicaSet | Kind::Service | Kind::Pod | Kind::Workload(_) => {
@@ -416,7 +378,7 @@ impl Reconciler {
             .get(&key.name, &kube::api::GetParams::default())
             .map_err(kube::Error::BuildRequest)?;
         match self.client.request::<Value>(request).await {
-            Ok(object) => Ok(object["metadata"]["resourceVersion"].as_str().map(str::to_owned)),
+            Ok(object) => Ok(Some(object)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(error) => Err(error),
         }
@@ -536,6 +498,11 @@ impl Reconciler {
             Err(_) => Outcome::Failed,
         }
     }
+}
+
+fn cannot_ask(key: &ObjectKey, problem: &kube::Error) -> Outcome {
+    tracing::warn!(namespace = %key.namespace, rollout = %key.name, "cannot ask for a live object: {problem}");
+    Outcome::Failed
 }
 
 /// The ReplicaSet whose pods are awaited: its name and hash.

@@ -240,7 +240,8 @@ pub(crate) fn note_generation(world: &World) -> Option<Plan> {
     Some(Plan { writes: vec![write], status: world.rollout.status.clone(), ..Plan::default() })
 }
 
-/// Gives workloads their pods back that this Rollout does not stand in for any more, before anything else.
+/// Gives workloads their pods back that this Rollout does not stand in for any more, before anything else; and
+/// once it is gone, lets go of the Services that carry its name.
 ///
 /// When the Rollout goes, its ReplicaSets go with it, and a Service that was narrowed to one of them would
 /// lead nowhere, the pods that come back included: it leads to all of them first, which takes nothing away.
@@ -256,6 +257,13 @@ pub(crate) fn give_back(world: &World) -> Plan {
                 let reason = "the version that it leads to goes with its Rollout".into();
                 plan.writes.push(Write { action, reason });
             }
+        }
+    }
+    if rollout.is_deleting {
+        for (name, service) in &world.former_services {
+            let resource_version = service.resource_version.clone();
+            let action = Action::ReleaseService { name: name.clone(), resource_version };
+            plan.writes.push(Write { action, reason: "its Rollout is gone".into() });
         }
     }
     for workload in &world.left_workloads {
