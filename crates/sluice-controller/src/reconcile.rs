@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
 use sluice_engine::moves::WaitReason;
@@ -135,13 +136,14 @@ impl Reconciler {
     /// What would be looked at and done now, for people who ask why.
     pub fn inspect(&self, key: &ObjectKey) -> Option<Value> {
         let rollout = self.rollouts.get(key)?.rollout().ok()?;
-        let traffic = self.routes(&rollout).ok()?.map(|look| look.traffic).unwrap_or_default();
+        let now = self.clock.now();
+        let traffic = self.routes(&rollout, now).ok()?.map(|look| look.traffic).unwrap_or_default();
         let workloads::Look { rollout, workload, left } =
             workloads::look(&rollout, &self.workloads, &self.sets).ok()?;
         let troubles = self.pods.troubles(key);
         let surroundings = Surroundings { traffic, pods: None, troubles, workload, left_workloads: left };
         let world = gather::world(rollout, &self.sets, &self.services, surroundings, self.settings).ok()?;
-        let plan = sluice_engine::decide(&world, self.clock.now());
+        let plan = sluice_engine::decide(&world, now);
         Some(json!({
             "world": format!("{world:#?}"),
             "writes": plan.writes.iter().map(|write| format!("{:?}: {}", write.action, write.reason)).collect::<Vec<_>>(),
@@ -178,15 +180,17 @@ impl Reconciler {
             Ok(Some(at)) => return Outcome::Done(Some(at)),
             Err(problem) => return cannot_ask(&key, &problem),
         }
+        // One look has one time: what is gathered for it is what is decided on.
+        let now = self.clock.now();
         let (Ok(routes), Ok(look)) =
-            (self.routes(&rollout), workloads::look(&rollout, &self.workloads, &self.sets))
+            (self.routes(&rollout, now), workloads::look(&rollout, &self.workloads, &self.sets))
         else {
             return Outcome::Done(Some(Instant::now() + READING_PATIENCE));
         };
         let workloads::Look { rollout, workload, left } = look;
         let traffic = routes.as_ref().map(|look| look.traffic.clone()).unwrap_or_default();
         let troubles = self.pods.troubles(&key);
-        let restarting = matches!(restart::due(&rollout, self.clock.now()), restart::Due::Now(_));
+        let restarting = matches!(restart::due(&rollout, now), restart::Due::Now(_));
         let pods = if restarting { self.list_pods(&rollout).await } else { None };
         let surroundings = Surroundings { traffic, pods, troubles, workload, left_workloads: left };
         let (sets, services) = (&self.sets, &self.services);
@@ -197,7 +201,6 @@ impl Reconciler {
                 return Outcome::Failed;
             }
         };
-        let now = self.clock.now();
         let plan = sluice_engine::decide(&world, now);
         if plan.is_unexplained {
             self.counts.unexplained.fetch_add(1, Relaxed);
@@ -307,8 +310,7 @@ impl Reconciler {
     }
 
     /// Looks at the routes of a Rollout.
-    fn routes(&self, rollout: &Rollout) -> Result<Option<routes::Look>, routes::NotReady> {
-        let now = self.clock.now();
+    fn routes(&self, rollout: &Rollout, now: Timestamp) -> Result<Option<routes::Look>, routes::NotReady> {
         routes::look(rollout, &self.route_objects, &self.route_memory, self.settings, now)
     }
 

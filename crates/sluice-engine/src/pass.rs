@@ -700,7 +700,11 @@ impl<'a> Pass<'a> {
             }
             Due::Now(before) => before,
         };
-        let pods = self.world.pods.as_deref()?;
+        let Some(pods) = self.world.pods.as_deref() else {
+            let unknown = restart::unknown(before, self.now);
+            self.recheck(unknown.recheck_at);
+            return unknown.wait;
+        };
         let is_shrinking = moves.writes.iter().any(|write| write.kind().shrinks());
         let uid = |version: usize| self.set(version).map(|set| set.uid.as_str());
         let (stable, new) = (self.stable.and_then(uid), uid(self.new));

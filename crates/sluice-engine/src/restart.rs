@@ -65,6 +65,17 @@ pub fn extra(corridor: Corridor, pods: Option<&[Pod]>, before: Timestamp) -> i64
     i64::from(is_needed && pods.is_some_and(|pods| old(pods, before).next().is_some()))
 }
 
+/// What a restart asks for while nobody knows its pods: to look again.
+pub fn unknown(before: Timestamp, now: Timestamp) -> Restart {
+    let wait = Wait {
+        reason: WaitReason::Restart,
+        object: "pods".into(),
+        seen: "not known".into(),
+        wanted: format!("a list of them, to restart those created before {before:.0}"),
+    };
+    Restart { wait: Some(wait), recheck_at: now.checked_add(PERIOD).ok(), ..Restart::default() }
+}
+
 /// Decides which pods may go now. `rank` orders versions by their ReplicaSet's uid; `is_shrinking` says that
 /// this look takes pods away anyhow.
 pub fn decide(

@@ -118,3 +118,13 @@ fn a_restart_that_lies_ahead_waits_for_its_time() {
         ("Healthy", Some(at + SignedDuration::from_nanos(1)))
     );
 }
+
+#[test]
+fn a_restart_whose_pods_could_not_be_listed_is_tried_again() {
+    let mut story = deployed();
+    story.spec().restart_at = Some(story.now);
+    story.after(1);
+    let plan = story.settle();
+    assert_eq!(plan.recheck_at, Some(story.now + SignedDuration::from_secs(5)));
+    assert!(story.phase().contains("rollout is restarting: pods: not known"), "{}", story.phase());
+}
