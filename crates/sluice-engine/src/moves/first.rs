@@ -35,9 +35,10 @@ pub(super) fn plan(state: &State, intent: &Intent, now: Timestamp) -> Moves {
     if set.deadline != Deadline::None && !is_back {
         moves.push(MoveKind::ClearDeadline(new), "this version serves");
     }
-    if set.size != wanted {
-        let reason = if set.size < wanted { "no stable version exists" } else { "fewer replicas are wanted" };
-        moves.push(MoveKind::Scale { version: new, from: set.size, to: wanted }, reason);
+    let to = wanted.min(set.size.saturating_add(free_places(state)));
+    if set.size != to {
+        let reason = if set.size < to { "no stable version exists" } else { "fewer replicas are wanted" };
+        moves.push(MoveKind::Scale { version: new, from: set.size, to }, reason);
     }
     if !is_back {
         services(state, new, &mut moves);
@@ -51,11 +52,12 @@ pub(super) fn plan(state: &State, intent: &Intent, now: Timestamp) -> Moves {
     moves.may_promote = moves.arrived && (intent.at_end || intent.promote_full);
     if moves.is_empty() && !moves.arrived {
         moves.wait = match () {
-            () if set.stay() < wanted => Some(wait_for_pods(set, wanted)),
+            () if set.size >= wanted && set.stay() < wanted => Some(wait_for_pods(set, wanted)),
             () if is_back && replicas > 0 => Some(aborted(set)),
             () => unsettled
                 .or(held)
                 .or_else(|| state.sets.iter().find(|set| set.existing > set.size).map(wait_for_termination))
+                .or_else(|| (set.size < wanted).then(|| wait_for_pods(set, wanted)))
                 .or_else(|| Some(if replicas == 0 { wait_asleep() } else { wait_halted() })),
         };
     }
@@ -63,6 +65,18 @@ pub(super) fn plan(state: &State, intent: &Intent, now: Timestamp) -> Moves {
         moves.recheck(destination.settles_at);
     }
     moves
+}
+
+/// Places within `replicas + surge`: a version that never came up holds its own until it gives them up.
+/// A router's sizes follow weights instead, unless its surge is staged.
+fn free_places(state: &State) -> i64 {
+    match state.split {
+        Split::ByRatio | Split::ByRouter { staged: true, .. } => {
+            let sizes: i64 = state.sets.iter().map(|set| set.size).sum();
+            (state.corridor.cap() - sizes).max(0)
+        }
+        Split::ByRouter { .. } => i64::MAX,
+    }
 }
 
 fn destinations(state: &State) -> impl Iterator<Item = &Destination> {
@@ -76,6 +90,9 @@ fn can_serve(state: &State, destination: &Destination, new: Version) -> bool {
     let serves = |version: Version| version != new && state.sets[version].ready > 0;
     if replicas == 0 {
         return state.sets.iter().all(|set| set.existing == 0);
+    }
+    if state.split == Split::ByRatio && destination.is_managed {
+        return stay > 0; // few call the canary Service, and the others hold the places for more
     }
     if destination.is_managed && !destination.selected.is_some_and(serves) {
         stay > 0 // better than nobody
@@ -148,9 +165,7 @@ fn shrink_others(
             held.get_or_insert_with(|| wait_for_deadline(set, at));
             continue;
         }
-        let is_used = destinations(state)
-            .any(|d| (d.selected.is_some() || d.settles_at.is_some()) && d.may_use(version));
-        let least = if is_used || is_back { set.size.min(corridor.replicas) } else { 0 };
+        let least = if is_back { set.size.min(corridor.replicas) } else { least(state, new, version) };
         let to = (set.stay() - spare).max(least).min(set.size);
         spare -= (set.stay() - to).max(0);
         if to < set.size {
@@ -160,6 +175,27 @@ fn shrink_others(
         }
     }
     held
+}
+
+/// Pods that a version keeps because a Service leads to it, or may still do so.
+fn least(state: &State, new: Version, version: Version) -> i64 {
+    let uses = |destination: &Option<Destination>| {
+        destination
+            .as_ref()
+            .is_some_and(|d| (d.selected.is_some() || d.settles_at.is_some()) && d.may_use(version))
+    };
+    let (set, corridor) = (&state.sets[version], state.corridor);
+    let all = set.size.min(corridor.replicas);
+    let is_capped = free_places(state) < i64::MAX;
+    let fills_the_corridor = set.size >= corridor.cap() && corridor.floor() == 0 && state.sets[new].size == 0;
+    match () {
+        () if uses(&state.stable_destination) => all,
+        () if !uses(&state.canary_destination) => 0,
+        () if !is_capped => all,
+        // Nobody is answered there, or no other version could ever have a pod.
+        () if set.ready == 0 || fills_the_corridor => 0,
+        () => all.min(1),
+    }
 }
 
 fn aborted(set: &Set) -> Wait {

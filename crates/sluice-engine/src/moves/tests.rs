@@ -508,6 +508,16 @@ fn without_a_stable_version() {
         (small, "v2 to 25 alone", "v1 0/0, v2 4/1", "S* C2 20", "S:=v2"),
         (small, "v2 to 25 alone", "v1 0/0, v2 4/1", "S*! C2 20", "wait Pods"),
         (small, "v2 to 25 alone", "v1 0/0, v2 4/4", "S1 C1", "C:=v2; widen S"),
+        // A first version that never came up is replaced within `replicas + surge`.
+        (small, "v2 to 25 alone", "v1 4/0, v2 0/0", "", "v2:=1; v1:=0"),
+        (small, "v2 to 25 alone", "v1 0/0, v2 1/0", "", "v2:=4"),
+        ("N=4 surge=0 unav=1", "v2 to 25 alone", "v1 4/0, v2 0/0", "S* C1", "v1:=0"),
+        ("N=4 surge=0 unav=1", "v2 to 25 alone", "v1 4/4, v2 0/0", "S* C1", "v1:=3"),
+        ("N=4 surge=0 unav=1", "v2 to 25 alone", "v1 1/1, v2 3/3", "S* C1", "C:=v2"),
+        ("N=4 surge=0 unav=1", "v2 to 25 alone", "v1 1/1, v2 3/3", "S* C2~1", "wait Endpoints"),
+        ("N=4 surge=0 unav=1", "v2 to 25 alone", "v1 1/1, v2 3/3", "S* C2", "v1:=0"),
+        ("N=1 surge=0 unav=1", "v2 to 25 alone", "v1 1/1, v2 0/0", "S* C1", "v1:=0"),
+        (small, "v2 to 25 alone", "v1 5/0 dl, v2 0/0", "", "wait Deadline"),
     ];
     for (options, who, pods, routes, expected) in rows {
         let has_weight = routes.split(' ').count() > 2;
