@@ -3,7 +3,7 @@
 //! The cluster knows nothing of rollouts, the controller does not know that the cluster is simulated.
 //! Tests say what people do, and look at what comes of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +21,9 @@ pub const CONTROLLER: &str = "controller";
 pub const PERSON: &str = "person";
 /// The namespace of all stories.
 pub const NAMESPACE: &str = "default";
+
+/// Our kinds, generated once for all clusters of a run.
+static DEFINITIONS: LazyLock<Vec<Value>> = LazyLock::new(sluice_api::crds::all);
 
 /// A cluster, and who runs in it.
 pub struct Simulation {
@@ -50,8 +53,8 @@ impl Simulation {
     pub fn new(seed: u64, settings: Settings) -> Simulation {
         let start = Timestamp::from_second(1_800_000_000).unwrap_or_default();
         let cluster = Cluster::new(sluice_sim::Options { seed, start, ..sluice_sim::Options::default() });
-        for crd in sluice_api::crds::all() {
-            cluster.create("setup", crd).expect("our own kinds are accepted");
+        for crd in DEFINITIONS.iter() {
+            cluster.create("setup", crd.clone()).expect("our own kinds are accepted");
         }
         let kinds = ["Rollout", "AnalysisRun", "Experiment"];
         let workloads = cluster.start_controllers(controllers::standard(settings.with_kinds(kinds)));

@@ -3,7 +3,10 @@
 //! Decides the table of built-in kinds and resolves names; kinds of CustomResourceDefinitions are added
 //! and removed by `crd`. It holds no objects.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use crate::{builtin::types, crd::Column, schema::Structural, typed::Type};
 
@@ -122,7 +125,7 @@ impl Resource {
 }
 
 /// All kinds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Registry {
     by_path: BTreeMap<(String, String), Arc<Resource>>,
     by_kind: BTreeMap<String, Vec<Arc<Resource>>>,
@@ -133,11 +136,14 @@ pub struct Registry {
 impl Registry {
     /// The built-in kinds.
     pub fn builtin() -> Registry {
-        let mut registry = Registry::default();
-        for resource in builtin() {
-            registry.insert(Arc::new(resource));
-        }
-        registry
+        static BUILTIN: LazyLock<Registry> = LazyLock::new(|| {
+            let mut registry = Registry::default();
+            for resource in builtin() {
+                registry.insert(Arc::new(resource));
+            }
+            registry
+        });
+        BUILTIN.clone()
     }
 
     /// Adds or replaces a kind.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::object::{
-    Says, has_status, int, is_deleting, items, key_of, kind, kinds, labels, namespace, put, put_condition,
-    scaled,
+    Says, at, has_status, int, is_deleting, items, key_of, kind, kinds, labels, namespace, put,
+    put_condition, scaled,
 };
 use super::ownership::controller_of;
 use super::{pods, selector};
@@ -86,17 +86,17 @@ impl Controller for Disruption {
 }
 
 fn covers(budget: &Value, pod: &Value) -> bool {
-    budget.pointer("/spec/selector").is_some_and(|wanted| selector::matches(wanted, labels(pod)))
+    at(budget, "/spec/selector").is_some_and(|wanted| selector::matches(wanted, labels(pod)))
 }
 
 /// Returns how many pods there should be, and how many of them must stay healthy.
 fn wanted(budget: &Value, pods: &[&Value], view: &dyn View) -> (i64, i64) {
-    if let Some(limit) = budget.pointer("/spec/maxUnavailable") {
+    if let Some(limit) = at(budget, "/spec/maxUnavailable") {
         let expected = expected_by_controllers(pods, view);
         let unavailable = scaled(Some(limit), expected, true).unwrap_or(0);
         return (expected, (expected - unavailable).max(0));
     }
-    match budget.pointer("/spec/minAvailable") {
+    match at(budget, "/spec/minAvailable") {
         Some(Value::Number(number)) => (pods.len() as i64, number.as_i64().unwrap_or(0).max(0)),
         limit @ Some(_) => {
             let expected = expected_by_controllers(pods, view);

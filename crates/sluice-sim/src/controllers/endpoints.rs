@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::object::{
-    flag, int, is_deleting, items, key, key_of, kind, kinds, labels, means_same, name, namespace, put, text,
-    uid,
+    at, flag, int, is_deleting, items, key, key_of, kind, kinds, labels, means_same, name, namespace, put,
+    text, uid,
 };
 use super::ownership::reference_to;
 use super::{pods, seeded, selector};
@@ -190,7 +190,7 @@ fn is_reachable(pod: &Value) -> bool {
 }
 
 fn selector_of(service: &Value) -> Option<&Map<String, Value>> {
-    service.pointer("/spec/selector").and_then(Value::as_object).filter(|found| !found.is_empty())
+    at(service, "/spec/selector").and_then(Value::as_object).filter(|found| !found.is_empty())
 }
 
 fn service_of(slice: &Value) -> Option<Key> {

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::object::{
-    Says, earliest, has_status, int, is_deleting, items, key_of, kind, kinds, labels, name, namespace, put,
-    put_condition, set_count, text, uid,
+    Says, at, earliest, has_status, int, is_deleting, items, key_of, kind, kinds, labels, name, namespace,
+    put, put_condition, set_count, text, uid,
 };
 use super::ownership::{adopted, controller_of, is_controlled_by, reference_to, released};
 use super::pods::{self, Availability};
@@ -53,7 +53,7 @@ impl ReplicaSets {
         let prefix = format!("{}-", name(set));
         let room = quota::room(view, space, self.max_pods);
         let fitting = room.pods.map_or(missing, |pods| pods.min(missing));
-        let template = set.pointer("/spec/template").cloned().unwrap_or_default();
+        let template = at(set, "/spec/template").cloned().unwrap_or_default();
         for _ in 0..fitting {
             let owner = reference_to(set, "apps/v1", kinds::REPLICA_SET);
             let pod = pods::from_template(&template, space, &prefix, &self.new_name(set, view), owner);
@@ -132,7 +132,7 @@ fn delete(pod: &Value) -> Op {
 
 /// Returns the pods that are the ReplicaSet's, adopting orphans that fit and releasing its own that do not.
 fn claim<'a>(set: &Value, all: &'a [Arc<Value>], ops: &mut Vec<Op>) -> Vec<&'a Value> {
-    let selector = set.pointer("/spec/selector").cloned().unwrap_or_default();
+    let selector = at(set, "/spec/selector").cloned().unwrap_or_default();
     let fits = |pod: &Value| !selector::is_empty(&selector) && selector::matches(&selector, labels(pod));
     let mut claimed: Vec<&Value> = vec![];
     for pod in all {
@@ -174,7 +174,7 @@ fn status(
     now: Timestamp,
 ) -> (Value, Option<Timestamp>) {
     let min_ready = int(set, "/spec/minReadySeconds").unwrap_or(0);
-    let template_labels = set.pointer("/spec/template").and_then(labels).cloned().unwrap_or_default();
+    let template_labels = at(set, "/spec/template").and_then(labels).cloned().unwrap_or_default();
     let (mut labelled, mut ready, mut available) = (0, 0, 0);
     let mut recheck_at = None;
     for pod in active {
@@ -224,7 +224,7 @@ fn sets_of_pod(pod: &Value, view: &dyn View) -> Vec<Key> {
         return if owner.kind == kinds::REPLICA_SET { vec![key] } else { vec![] };
     }
     let takes = |set: &&Arc<Value>| {
-        set.pointer("/spec/selector")
+        at(set, "/spec/selector")
             .is_some_and(|found| !selector::is_empty(found) && selector::matches(found, labels(pod)))
     };
     view.list(kinds::REPLICA_SET, namespace(pod)).iter().filter(takes).map(|set| key_of(set)).collect()

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::kubelet::behaviour::Behaviour;
 use super::object::{
-    Says, flag, int, is_deleting, items, key_of, kind, kinds, labels, later, means_same, name, put,
+    Says, at, flag, int, is_deleting, items, key_of, kind, kinds, labels, later, means_same, name, put,
     put_condition, text, time,
 };
 use super::{nodes, pods, selector};
@@ -123,7 +123,7 @@ impl Controller for Scheduler {
 
 /// Why a node takes no pods, or not this one.
 fn refusal(node: &Value, pod: &Value) -> Option<&'static str> {
-    let wanted = pod.pointer("/spec/nodeSelector").and_then(Value::as_object);
+    let wanted = at(pod, "/spec/nodeSelector").and_then(Value::as_object);
     if flag(node, "/spec/unschedulable") {
         Some("node(s) were unschedulable")
     } else if !nodes::is_ready_node(node) || is_deleting(node) {

@@ -32,8 +32,9 @@ pub(super) fn matches_map(wanted: &Map<String, Value>, labels: Option<&Map<Strin
 /// Returns whether what an object makes of its template is its own by its selector. Where it is not, making
 /// more of it would never end.
 pub(super) fn fits_template(object: &Value) -> bool {
-    let template_labels = object.pointer("/spec/template").and_then(super::object::labels);
-    object.pointer("/spec/selector").is_some_and(|found| !is_empty(found) && matches(found, template_labels))
+    let template_labels = super::object::at(object, "/spec/template").and_then(super::object::labels);
+    super::object::at(object, "/spec/selector")
+        .is_some_and(|found| !is_empty(found) && matches(found, template_labels))
 }
 
 fn matches_expression(expression: &Value, labels: Option<&Map<String, Value>>) -> bool {

@@ -4,7 +4,7 @@
 //! owners, what the applied object looks like and which fields it gives up. The rules are those of
 //! structured-merge-diff v6 and of the managers that apimachinery 0.36 puts around it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 
@@ -113,10 +113,11 @@ fn set_managed_fields(object: &mut Value, managers: Managers) {
     }
 }
 
-fn strip_meta(set: &mut FieldSet) {
-    let mut meta = FieldSet::default();
+/// What the server keeps itself, and nobody owns.
+static SYSTEM: LazyLock<FieldSet> = LazyLock::new(|| {
+    let mut system = FieldSet::default();
     for path in [&["f:apiVersion"][..], &["f:kind"], &["f:metadata"]] {
-        meta.insert(&path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>());
+        system.insert(&path.iter().map(|step| (*step).to_owned()).collect::<Vec<_>>());
     }
     for field in [
         "name",
@@ -129,9 +130,13 @@ fn strip_meta(set: &mut FieldSet) {
         "managedFields",
         "resourceVersion",
     ] {
-        meta.insert(&["f:metadata".to_owned(), format!("f:{field}")]);
+        system.insert(&["f:metadata".to_owned(), format!("f:{field}")]);
     }
-    *set = std::mem::take(set).difference(&meta);
+    system
+});
+
+fn strip_meta(set: &mut FieldSet) {
+    *set = std::mem::take(set).difference(&SYSTEM);
 }
 
 /// Fields that a write through this door cannot change, and so cannot own.
@@ -236,16 +241,18 @@ fn with_new_time(
     manager: &str,
     writer: &Writer<'_>,
 ) -> Option<Value> {
-    let mut found = false;
-    let mut out = list.clone();
-    let mut seen = Vec::new();
-    for entry in out.as_array_mut()? {
+    let list = list.as_array()?;
+    let mut own = None;
+    for (i, entry) in list.iter().enumerate() {
         // Two of the same manager, as a scale leaves them, become one.
-        let who = ["manager", "operation", "apiVersion", "subresource"].map(|key| entry[key].clone());
-        if seen.contains(&who) {
+        let is_of = |other: &Value| {
+            ["manager", "operation", "apiVersion", "subresource"]
+                .iter()
+                .all(|key| other.get(key) == entry.get(key))
+        };
+        if list[..i].iter().any(is_of) {
             return None;
         }
-        seen.push(who);
         let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
         let is_mine = entry["operation"] == "Update"
             && text("manager") == manager
@@ -258,19 +265,21 @@ fn with_new_time(
             if !mine.is_within(&entry["fieldsV1"]) {
                 return None;
             }
-            found = true;
-            entry["time"] = Value::from(writer.time.as_str());
+            own = Some(i);
         }
     }
-    if !found && !mine.is_empty() {
-        return None;
+    let mut out = list.clone();
+    match own {
+        Some(i) => out[i]["time"] = Value::from(writer.time.as_str()),
+        None if !mine.is_empty() => return None,
+        None => {}
     }
-    let order = |entry: &Value| {
-        let text = |key: &str| entry.get(key).and_then(Value::as_str).map(str::to_owned);
-        (text("operation"), text("time"), text("manager"), text("apiVersion"), text("subresource"))
-    };
-    out.as_array_mut()?.sort_by_cached_key(order);
-    Some(out)
+    fn order(entry: &Value) -> [Option<&str>; 5] {
+        ["operation", "time", "manager", "apiVersion", "subresource"]
+            .map(|key| entry.get(key).and_then(Value::as_str))
+    }
+    out.sort_by(|one, other| order(one).cmp(&order(other)));
+    Some(Value::Array(out))
 }
 
 fn rewritten(
