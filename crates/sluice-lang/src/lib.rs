@@ -10,3 +10,4 @@ pub mod go_duration;
 pub mod go_format;
 pub mod judge;
 pub mod pause_duration;
+pub mod template;
