@@ -28,6 +28,16 @@ pub fn float_json(x: f64) -> Option<String> {
     Some(if has_exponent { scientific(x, if size < 1.0 { 1 } else { 2 }) } else { format!("{x}") })
 }
 
+/// Cuts a message that quotes something large.
+pub(crate) fn shortened(mut message: String) -> String {
+    const MOST: usize = 1_000;
+    if let Some((place, _)) = message.char_indices().nth(MOST) {
+        message.truncate(place);
+        message.push('…');
+    }
+    message
+}
+
 fn not_finite(x: f64) -> Option<&'static str> {
     if x.is_nan() {
         Some("NaN")

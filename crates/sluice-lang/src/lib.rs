@@ -8,6 +8,7 @@
 pub mod expr;
 pub mod go_duration;
 pub mod go_format;
+pub mod jsonpath;
 pub mod judge;
 pub mod pause_duration;
 pub mod template;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::go_format;
+
 /// Bytes of the expression's text, from `start` up to and without `end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -37,9 +39,10 @@ pub struct Error {
 }
 
 impl Error {
-    /// Makes an error.
+    /// Makes an error. A message may quote a value, and values can be large; what is beyond the length of
+    /// anything that people read is cut off.
     pub fn new(message: impl Into<String>, span: Span) -> Self {
-        Self { message: message.into(), span }
+        Self { message: go_format::shortened(message.into()), span }
     }
 }
 

@@ -161,6 +161,15 @@ fn mistakes_point_at_their_place() {
 }
 
 #[test]
+fn messages_are_short() {
+    let long = outcome("f:1", "asInt([repeat('x', 100000)])");
+    assert!(
+        long.starts_with("! asInt() not supported on []interface {} [xxx") && long.len() < 1_100,
+        "{long}"
+    );
+}
+
+#[test]
 fn points_in_time() {
     let now = "2026-01-02T03:04:05Z".parse().expect("a time");
     for (expression, expected) in [
