@@ -5,5 +5,10 @@
 
 #![warn(missing_docs)]
 
+pub mod expr;
 pub mod go_duration;
+pub mod go_format;
+pub mod jsonpath;
+pub mod judge;
 pub mod pause_duration;
+pub mod template;

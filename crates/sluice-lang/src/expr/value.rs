@@ -1,0 +1,596 @@
+//! What a measurement measured, and what expressions compute with.
+//!
+//! A value keeps the distinctions that Go makes and that users see: an integer is not a float, a list of
+//! floats is not a list of anything, a missing member is nil. Values share their parts, so that a copy
+//! costs nothing.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Zoned, tz::TimeZone};
+
+use super::types::Type;
+use crate::{go_duration, go_format};
+
+/// Deepest nesting of values. Everything that walks over a value (printing, comparing, dropping) goes as
+/// deep as the value does, so what is deeper is not made: JSON is cut, an expression fails.
+pub const MAX_DEPTH: u16 = 128;
+
+/// A value.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// No value.
+    Nil,
+    /// A truth value.
+    Bool(bool),
+    /// An integer of the language itself.
+    Int(i64),
+    /// An integer from outside: what `asInt` returns, and what InfluxDB sends. Computes as [`Value::Int`]
+    /// does and has another name in messages.
+    Int64(i64),
+    /// A number of any JSON, and most results.
+    Float(f64),
+    /// Text.
+    String(Arc<str>),
+    /// A list.
+    List(List),
+    /// An object.
+    Map(Map),
+    /// A value with a fixed set of named members.
+    Record(Record),
+    /// A point in time.
+    Time(Arc<Zoned>),
+    /// A span of time.
+    Duration(SignedDuration),
+    /// A time zone.
+    Zone(Arc<TimeZone>),
+    /// A function that analysis adds to the language.
+    Function(Function),
+}
+
+/// A list, and what Go would call it.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// What the list may hold.
+    pub of: Elements,
+    /// What it holds.
+    pub items: Arc<[Value]>,
+    depth: u16,
+}
+
+/// What a list may hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Elements {
+    /// Anything: lists of JSON, and most lists that an expression makes.
+    Any,
+    /// Integers: ranges.
+    Int,
+    /// Floats: samples of Prometheus, for example.
+    Float,
+    /// Strings: what `split` returns.
+    String,
+    /// A key and its value: what `toPairs` returns.
+    Pair,
+    /// Records of one shape.
+    Record(Arc<Shape>),
+}
+
+/// The members of records, such as those of CloudWatch.
+#[derive(Debug, PartialEq)]
+pub struct Shape {
+    /// How messages name it: `types.MetricDataResult`.
+    pub name: &'static str,
+    /// Names and types of the members, in order.
+    pub fields: Vec<(&'static str, Type)>,
+}
+
+/// One record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Which members it has.
+    pub shape: Arc<Shape>,
+    /// Their values, in the order of the shape.
+    pub values: Arc<[Value]>,
+    depth: u16,
+}
+
+impl List {
+    /// Makes a list.
+    pub fn new(of: Elements, items: impl Into<Arc<[Value]>>) -> Self {
+        let items = items.into();
+        // Numbers and strings have no parts.
+        let depth = match of {
+            Elements::Any | Elements::Record(_) | Elements::Pair => depth_above(items.iter()),
+            Elements::Int | Elements::Float | Elements::String => 1,
+        };
+        Self { of, items, depth }
+    }
+}
+
+impl Map {
+    /// Makes a map.
+    pub fn new(form: MapForm, entries: BTreeMap<Key, Value>) -> Self {
+        let depth = depth_above(entries.values());
+        Self { form, entries: Arc::new(entries), depth }
+    }
+}
+
+fn depth_above<'a>(parts: impl Iterator<Item = &'a Value>) -> u16 {
+    parts.map(Value::depth).max().unwrap_or(0).saturating_add(1)
+}
+
+impl Record {
+    /// Makes a record.
+    pub fn new(shape: Arc<Shape>, values: Vec<Value>) -> Self {
+        let depth = depth_above(values.iter());
+        Self { shape, values: values.into(), depth }
+    }
+
+    /// Returns a member.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        let position = self.shape.fields.iter().position(|(field, _)| *field == name)?;
+        self.values.get(position)
+    }
+}
+
+/// An object, and what Go would call it.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// What it is.
+    pub form: MapForm,
+    /// Keys and values.
+    pub entries: Arc<BTreeMap<Key, Value>>,
+    depth: u16,
+}
+
+/// The kinds of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapForm {
+    /// Strings to anything: JSON, and what an expression writes out.
+    Object,
+    /// Anything to anything: what `fromPairs` returns.
+    AnyKeys,
+    /// Anything to lists: what `groupBy` returns.
+    Groups,
+}
+
+/// The key of a map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Key {
+    Nil,
+    Bool(bool),
+    Int(i64),
+    Int64(i64),
+    /// Bits, turned so that they sort as the numbers do.
+    Float(u64),
+    String(Arc<str>),
+}
+
+/// The functions that analysis adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `asInt(x)`: numbers and strings as integers.
+    AsInt,
+    /// `asFloat(x)`: numbers and strings as floats.
+    AsFloat,
+    /// `isNaN(x)`
+    IsNan,
+    /// `isInf(x)`
+    IsInf,
+    /// `isNil(x)`: whether the whole result is nil, whatever `x` is.
+    IsNil,
+    /// `default(x, d)`: the whole result, or `d` if that is nil, whatever `x` is.
+    Default,
+}
+
+impl Function {
+    /// All of them.
+    pub const ALL: [Function; 6] = [
+        Function::AsInt,
+        Function::AsFloat,
+        Function::IsNan,
+        Function::IsInf,
+        Function::IsNil,
+        Function::Default,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Function::AsInt => "asInt",
+            Function::AsFloat => "asFloat",
+            Function::IsNan => "isNaN",
+            Function::IsInf => "isInf",
+            Function::IsNil => "isNil",
+            Function::Default => "default",
+        }
+    }
+
+    /// How Go names its type.
+    pub fn go_type(self) -> &'static str {
+        match self {
+            Function::AsInt => "func(interface {}) int64",
+            Function::AsFloat => "func(interface {}) float64",
+            Function::IsNan | Function::IsInf => "func(float64) bool",
+            Function::IsNil => "func(interface {}) bool",
+            Function::Default => "func(interface {}, interface {}) interface {}",
+        }
+    }
+}
+
+impl Key {
+    /// The key that a value makes; lists, maps and the like make none.
+    pub fn of(value: &Value) -> Option<Key> {
+        Some(match value {
+            Value::Nil => Key::Nil,
+            Value::Bool(x) => Key::Bool(*x),
+            Value::Int(x) => Key::Int(*x),
+            Value::Int64(x) => Key::Int64(*x),
+            Value::Float(x) => {
+                let bits = if *x == 0.0 { 0 } else { x.to_bits() };
+                Key::Float(if bits >> 63 == 1 { !bits } else { bits | 1 << 63 })
+            }
+            Value::String(text) => Key::String(text.clone()),
+            _ => return None,
+        })
+    }
+
+    /// The value that the key was made of.
+    pub fn value(&self) -> Value {
+        match self {
+            Key::Nil => Value::Nil,
+            Key::Bool(x) => Value::Bool(*x),
+            Key::Int(x) => Value::Int(*x),
+            Key::Int64(x) => Value::Int64(*x),
+            Key::Float(bits) => {
+                Value::Float(f64::from_bits(if bits >> 63 == 1 { bits & !(1 << 63) } else { !bits }))
+            }
+            Key::String(text) => Value::String(text.clone()),
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(x: bool) -> Self {
+        Value::Bool(x)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(x: f64) -> Self {
+        Value::Float(x)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Value::String(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Value::String(text.into())
+    }
+}
+
+impl From<&serde_json::Value> for Value {
+    /// Reads JSON as Go does: every number is a float.
+    fn from(json: &serde_json::Value) -> Self {
+        from_json(json, MAX_DEPTH)
+    }
+}
+
+fn from_json(json: &serde_json::Value, levels: u16) -> Value {
+    match json {
+        serde_json::Value::Bool(x) => Value::Bool(*x),
+        serde_json::Value::Number(x) => Value::Float(x.as_f64().unwrap_or(f64::NAN)),
+        serde_json::Value::String(text) => Value::from(text.as_str()),
+        serde_json::Value::Array(items) if levels > 0 => {
+            Value::list(items.iter().map(|item| from_json(item, levels - 1)))
+        }
+        serde_json::Value::Object(members) if levels > 0 => {
+            Value::object(members.iter().map(|(name, value)| (name.as_str(), from_json(value, levels - 1))))
+        }
+        // What is deeper than anything that a parser lets through is nil as well.
+        serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => Value::Nil,
+    }
+}
+
+impl Value {
+    /// A list of anything.
+    pub fn list(items: impl IntoIterator<Item = Value>) -> Self {
+        Value::List(List::new(Elements::Any, items.into_iter().collect::<Arc<[Value]>>()))
+    }
+
+    /// A list of floats, such as samples.
+    pub fn floats(items: impl IntoIterator<Item = f64>) -> Self {
+        let items: Arc<[Value]> = items.into_iter().map(Value::Float).collect();
+        Value::List(List::new(Elements::Float, items))
+    }
+
+    /// A list of records of one shape.
+    pub fn records(shape: &Arc<Shape>, records: impl IntoIterator<Item = Vec<Value>>) -> Self {
+        let record = |values| Value::Record(Record::new(shape.clone(), values));
+        let items: Vec<Value> = records.into_iter().map(record).collect();
+        Value::List(List::new(Elements::Record(shape.clone()), items))
+    }
+
+    /// An object.
+    pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
+        let entries = members.into_iter().map(|(name, value)| (Key::String(name.into()), value)).collect();
+        Value::Map(Map::new(MapForm::Object, entries))
+    }
+
+    /// Levels of lists, maps and records.
+    pub fn depth(&self) -> u16 {
+        match self {
+            Value::List(list) => list.depth,
+            Value::Map(map) => map.depth,
+            Value::Record(record) => record.depth,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is nothing to evaluate: no value, or an empty list.
+    pub fn is_nil_or_empty(&self) -> bool {
+        match self {
+            Value::Nil => true,
+            Value::List(list) => list.items.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// How Go names its type.
+    pub fn go_type(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Value::Nil => "<nil>",
+            Value::Bool(_) => "bool",
+            Value::Int(_) => "int",
+            Value::Int64(_) => "int64",
+            Value::Float(_) => "float64",
+            Value::String(_) => "string",
+            Value::List(list) => return list.of.go_type(),
+            Value::Map(map) => map.form.go_type(),
+            Value::Record(record) => record.shape.name,
+            Value::Time(_) => "time.Time",
+            Value::Duration(_) => "time.Duration",
+            Value::Zone(_) => "*time.Location",
+            Value::Function(function) => function.go_type(),
+        })
+    }
+
+    /// The value as Go's `%v` prints it: `1e+06`, `[1 2]`, `map[a:1]`, `<nil>`.
+    pub fn to_text(&self) -> String {
+        let mut text = String::new();
+        self.push_text(&mut text);
+        text
+    }
+
+    fn push_text(&self, text: &mut String) {
+        match self {
+            Value::Nil => text.push_str("<nil>"),
+            // Writing to a string cannot fail.
+            Value::Bool(x) => _ = write!(text, "{x}"),
+            Value::Int(x) | Value::Int64(x) => _ = write!(text, "{x}"),
+            Value::Float(x) => text.push_str(&go_format::float(*x)),
+            Value::String(x) => text.push_str(x),
+            Value::List(list) => push_spaced(text, '[', ']', list.items.iter()),
+            Value::Record(record) => push_spaced(text, '{', '}', record.values.iter()),
+            Value::Map(map) => {
+                text.push_str("map[");
+                for (position, (key, value)) in map.entries.iter().enumerate() {
+                    if position > 0 {
+                        text.push(' ');
+                    }
+                    key.value().push_text(text);
+                    text.push(':');
+                    value.push_text(text);
+                }
+                text.push(']');
+            }
+            Value::Time(time) => text.push_str(&super::time::print(time)),
+            Value::Duration(duration) => text.push_str(&go_duration::print(*duration)),
+            Value::Zone(zone) => text.push_str(zone.iana_name().unwrap_or("Local")),
+            Value::Function(function) => text.push_str(function.name()),
+        }
+    }
+
+    /// The value as Go's JSON encoder prints it, or why it cannot.
+    pub fn to_json(&self) -> Result<String, String> {
+        let mut json = String::new();
+        self.push_json(&mut json, None, 0)?;
+        Ok(json)
+    }
+
+    /// As [`Value::to_json`], over several lines.
+    pub fn to_json_indented(&self) -> Result<String, String> {
+        let mut json = String::new();
+        self.push_json(&mut json, Some("  "), 0)?;
+        Ok(json)
+    }
+
+    fn push_json(&self, json: &mut String, indent: Option<&str>, depth: usize) -> Result<(), String> {
+        let unsupported = || Err(format!("json: unsupported type: {}", self.go_type()));
+        match self {
+            Value::Nil => json.push_str("null"),
+            Value::Bool(x) => _ = write!(json, "{x}"),
+            Value::Int(x) | Value::Int64(x) => _ = write!(json, "{x}"),
+            Value::Float(x) => match go_format::float_json(*x) {
+                Some(text) => json.push_str(&text),
+                None => return Err(format!("json: unsupported value: {}", go_format::float(*x))),
+            },
+            Value::String(text) => go_format::push_json_string(json, text),
+            Value::Time(time) => go_format::push_json_string(json, &super::time::rfc3339(time)),
+            Value::Duration(duration) => _ = write!(json, "{}", duration.as_nanos()),
+            Value::Zone(_) => json.push_str("{}"),
+            Value::List(list) => {
+                let items = list.items.iter().map(|item| (None, item));
+                push_members(json, ('[', ']'), items, indent, depth)?;
+            }
+            Value::Record(record) => {
+                let names = record.shape.fields.iter().map(|(name, _)| Some(Cow::Borrowed(*name)));
+                push_members(json, ('{', '}'), names.zip(record.values.iter()), indent, depth)?;
+            }
+            Value::Map(map) if map.form == MapForm::Object => {
+                let members = map.entries.iter().map(|(key, value)| {
+                    let name = match key {
+                        Key::String(name) => Cow::Borrowed(&**name),
+                        other => Cow::Owned(other.value().to_text()),
+                    };
+                    (Some(name), value)
+                });
+                push_members(json, ('{', '}'), members, indent, depth)?;
+            }
+            Value::Map(_) | Value::Function(_) => return unsupported(),
+        }
+        Ok(())
+    }
+}
+
+fn push_spaced<'a>(text: &mut String, open: char, close: char, items: impl Iterator<Item = &'a Value>) {
+    text.push(open);
+    for (position, item) in items.enumerate() {
+        if position > 0 {
+            text.push(' ');
+        }
+        item.push_text(text);
+    }
+    text.push(close);
+}
+
+fn push_members<'a>(
+    json: &mut String,
+    (open, close): (char, char),
+    members: impl Iterator<Item = (Option<Cow<'a, str>>, &'a Value)>,
+    indent: Option<&str>,
+    depth: usize,
+) -> Result<(), String> {
+    let new_line = |json: &mut String, depth: usize| {
+        if let Some(indent) = indent {
+            json.push('\n');
+            json.push_str(&indent.repeat(depth));
+        }
+    };
+    json.push(open);
+    let mut is_empty = true;
+    for (name, value) in members {
+        if !is_empty {
+            json.push(',');
+        }
+        is_empty = false;
+        new_line(json, depth + 1);
+        if let Some(name) = name {
+            go_format::push_json_string(json, &name);
+            json.push_str(if indent.is_some() { ": " } else { ":" });
+        }
+        value.push_json(json, indent, depth + 1)?;
+    }
+    if !is_empty {
+        new_line(json, depth);
+    }
+    json.push(close);
+    Ok(())
+}
+
+impl Elements {
+    /// How Go names such a list.
+    pub fn go_type(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Elements::Any => "[]interface {}",
+            Elements::Int => "[]int",
+            Elements::Float => "[]float64",
+            Elements::String => "[]string",
+            Elements::Pair => "[][2]interface {}",
+            Elements::Record(shape) => return Cow::Owned(format!("[]{}", shape.name)),
+        })
+    }
+}
+
+impl MapForm {
+    /// How Go names such a map.
+    pub fn go_type(self) -> &'static str {
+        match self {
+            MapForm::Object => "map[string]interface {}",
+            MapForm::AnyKeys => "map[interface {}]interface {}",
+            MapForm::Groups => "map[interface {}][]interface {}",
+        }
+    }
+}
+
+/// Whether `==` holds: numbers by value, lists item by item, maps and records strictly.
+pub fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::List(a), Value::List(b)) => {
+            a.items.len() == b.items.len() && a.items.iter().zip(b.items.iter()).all(|(a, b)| equal(a, b))
+        }
+        _ => match numbers(a, b) {
+            Some(Numbers::Ints(a, b)) => a == b,
+            #[expect(clippy::float_cmp, reason = "the language compares exactly")]
+            Some(Numbers::Floats(a, b)) => a == b,
+            None => same(a, b),
+        },
+    }
+}
+
+/// Whether two values are the same down to their types: `1` and `1.0` are not.
+fn same(a: &Value, b: &Value) -> bool {
+    let all = |a: &[Value], b: &[Value]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b));
+    match (a, b) {
+        (Value::Nil, Value::Nil) => true,
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Int(a), Value::Int(b)) | (Value::Int64(a), Value::Int64(b)) => a == b,
+        #[expect(clippy::float_cmp, reason = "the language compares exactly")]
+        (Value::Float(a), Value::Float(b)) => a == b,
+        (Value::String(a), Value::String(b)) => a == b,
+        (Value::List(a), Value::List(b)) => a.of == b.of && all(&a.items, &b.items),
+        (Value::Record(a), Value::Record(b)) => a.shape == b.shape && all(&a.values, &b.values),
+        (Value::Map(a), Value::Map(b)) => {
+            let pairs = || a.entries.iter().zip(b.entries.iter());
+            a.form == b.form
+                && a.entries.len() == b.entries.len()
+                && pairs().all(|((a, x), (b, y))| a == b && same(x, y))
+        }
+        (Value::Time(a), Value::Time(b)) => a.timestamp() == b.timestamp(),
+        (Value::Duration(a), Value::Duration(b)) => a == b,
+        (Value::Zone(a), Value::Zone(b)) => a == b,
+        // Functions cannot be compared in Go.
+        _ => false,
+    }
+}
+
+/// Two numbers, as they are computed with.
+pub enum Numbers {
+    /// Both are integers.
+    Ints(i64, i64),
+    /// At least one is a float.
+    Floats(f64, f64),
+}
+
+/// Returns two values as numbers if both are.
+pub fn numbers(a: &Value, b: &Value) -> Option<Numbers> {
+    match (a, b) {
+        (Value::Float(a), Value::Float(b)) => Some(Numbers::Floats(*a, *b)),
+        (Value::Int(a) | Value::Int64(a), Value::Int(b) | Value::Int64(b)) => Some(Numbers::Ints(*a, *b)),
+        (Value::Float(a), Value::Int(b) | Value::Int64(b)) => Some(Numbers::Floats(*a, *b as f64)),
+        (Value::Int(a) | Value::Int64(a), Value::Float(b)) => Some(Numbers::Floats(*a as f64, *b)),
+        _ => None,
+    }
+}
+
+/// The order of two values: `None` if they cannot be compared, `Some(None)` if neither comes first.
+pub fn compare(a: &Value, b: &Value) -> Option<Option<Ordering>> {
+    match (a, b) {
+        (Value::String(a), Value::String(b)) => Some(Some(a.cmp(b))),
+        (Value::Time(a), Value::Time(b)) => Some(Some(a.timestamp().cmp(&b.timestamp()))),
+        (Value::Duration(a), Value::Duration(b)) => Some(Some(a.cmp(b))),
+        _ => match numbers(a, b)? {
+            Numbers::Ints(a, b) => Some(Some(a.cmp(&b))),
+            Numbers::Floats(a, b) => Some(a.partial_cmp(&b)),
+        },
+    }
+}
