@@ -6,10 +6,13 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use sluice_api::canary::CanaryStatus;
 use sluice_api::rollout::PauseReason;
 
+use crate::analysis::{Analysis, Slot, Verdict};
 use crate::destinations;
 use crate::moves::{self, BlueGreenIntent, BlueGreenState, Direction, MoveKind, Moves, Wait};
 use crate::pass::{Findings, Pass};
@@ -65,6 +68,7 @@ impl Machine<'_> {
             let corridor = self.strategy.corridor(self.pass.replicas);
             restarts = self.pass.restart(corridor, &moves);
             self.pass.history();
+            self.pass.tend_runs();
             self.pass.release_services(&moves);
         }
         self.pass.recheck(moves.recheck_at);
@@ -107,7 +111,12 @@ impl Machine<'_> {
             self.pass.end_pause();
         }
         let (may_switch, wait) = self.before_switch();
-        let moves = self.moves(Gates { may_switch, may_promote: may_switch });
+        let (is_proven, proof) = self.after_switch();
+        if self.pass.cause.is_some() {
+            return self.moves(Gates::default());
+        }
+        let wait = wait.or(proof);
+        let moves = self.moves(Gates { may_switch, may_promote: may_switch && is_proven });
         if moves.may_promote {
             let reason = self.pass.promotion_reason("Completed blue-green update");
             self.pass.promote(&reason);
@@ -134,11 +143,67 @@ impl Machine<'_> {
 
     /// Whether nothing holds the switch back any more, and what does if something is.
     fn before_switch(&mut self) -> (bool, Option<Wait>) {
-        let duration = self.strategy.auto_promotion_after;
-        let needs_no_pause = self.strategy.auto_promotion && duration.is_none();
-        if self.is_past_preview() || needs_no_pause {
+        if self.is_past_preview() {
             self.pass.end_pause();
             return (self.pass_preview(), None);
+        }
+        let pause_is_needed = !self.strategy.auto_promotion || self.strategy.auto_promotion_after.is_some();
+        let (is_resumed, pause) = self.pause();
+        let (is_proven, proof) = match &self.strategy.pre_promotion {
+            None => (true, None),
+            Some(analysis) => self.ask(Slot::PrePromotion, &Arc::clone(analysis), self.preview_is_ready()),
+        };
+        // Whoever waited for a judgement had a preview that was up.
+        let was_judged = pause_is_needed || self.strategy.pre_promotion.is_some();
+        if is_resumed && is_proven && was_judged {
+            let is_small = self.strategy.preview_replicas.is_some();
+            self.pass.status.blue_green.scale_up_preview_check_point = is_small;
+        }
+        let may_switch = is_resumed && is_proven && (was_judged || self.pass_preview());
+        (may_switch, pause.or(proof))
+    }
+
+    /// Whether the analysis after the switch holds nothing up.
+    fn after_switch(&mut self) -> (bool, Option<Wait>) {
+        let Some(analysis) = &self.strategy.post_promotion else { return (true, None) };
+        if self.pass.is_beyond_analysis() {
+            return (true, None);
+        }
+        if !self.is_switched() {
+            return (false, None);
+        }
+        let replicas = self.pass.replicas;
+        let is_up = self.pass.set(self.pass.new).is_some_and(|set| set.available >= replicas);
+        self.ask(Slot::PostPromotion, &Arc::clone(analysis), is_up)
+    }
+
+    /// What an analysis says, if one runs or may begin now.
+    fn ask(&mut self, slot: Slot, analysis: &Analysis, may_begin: bool) -> (bool, Option<Wait>) {
+        if !may_begin && !self.pass.has_run(slot) {
+            return (false, None);
+        }
+        match self.pass.analyse(slot, analysis) {
+            Verdict::Passed => (true, None),
+            Verdict::Waits(wait) => (false, Some(wait)),
+            Verdict::Failed(cause) => {
+                self.pass.abort(cause);
+                (false, None)
+            }
+            Verdict::Inconclusive(wait) => {
+                self.pass.pause_inconclusive();
+                (false, Some(wait))
+            }
+        }
+    }
+
+    /// Whether no pause holds the switch back any more.
+    fn pause(&mut self) -> (bool, Option<Wait>) {
+        let duration = self.strategy.auto_promotion_after;
+        if self.strategy.auto_promotion && duration.is_none() {
+            if !self.pass.is_inconclusive() {
+                self.pass.end_pause();
+            }
+            return (true, None);
         }
         let duration = duration.filter(|_| self.strategy.auto_promotion);
         let object = format!("Service {}", self.strategy.active_service);
@@ -152,8 +217,6 @@ impl Machine<'_> {
                 // Kept until the switch: pods that are lost meanwhile must not bring the pause back.
                 self.pass.end_pause();
                 self.pass.status.controller_pause = true;
-                let is_small = self.strategy.preview_replicas.is_some();
-                self.pass.status.blue_green.scale_up_preview_check_point = is_small;
                 (true, None)
             }
         }
@@ -249,7 +312,9 @@ impl Machine<'_> {
         let mut active = Active {
             active: selected(&self.strategy.active_service),
             preview: self.strategy.preview_service.as_ref().map(selected),
-            awaits_analysis: false,
+            awaits_analysis: self.is_switched()
+                && self.strategy.post_promotion.is_some()
+                && !self.pass.is_beyond_analysis(),
         };
         for write in moves.writes.iter().filter(|_| is_carried_out) {
             match write.kind() {

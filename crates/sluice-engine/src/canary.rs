@@ -3,12 +3,15 @@
 //! Decides where a canary wants to be and when it may go on to its next step. Which writes to sizes and
 //! traffic are safe on the way there is asked of [`moves::plan_moves`]; this module cannot make one.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use sluice_api::blue_green::BlueGreenStatus;
 use sluice_api::canary::{PingPongSide, TrafficWeights, WeightDestination};
 use sluice_api::keys;
 use sluice_api::rollout::PauseReason;
 
+use crate::analysis::{Slot, Verdict};
 use crate::moves::{
     self, Intent, LiveWeight, ManagedRoutes, MoveKind, Moves, Split, State, Wait, WaitReason,
 };
@@ -54,7 +57,13 @@ impl<'a> Machine<'a> {
             let wait = self.moves().wait;
             self.pass.abort_for_deadline(wait);
         }
+        if self.pass.cause.is_none() {
+            self.watch_background();
+        }
         let moves = self.walk();
+        if !matches!(self.step(), Some(Step::Analysis(_))) {
+            self.pass.drop_run(Slot::Step(self.pass.index));
+        }
         let moves = self.hold_back_routing(self.explain_strictness(moves));
         // An abort of our own is on record, with its cause, before it is carried out: after a crash in
         // between nobody could tell any more what was missing.
@@ -65,6 +74,7 @@ impl<'a> Machine<'a> {
             restarts = self.pass.restart(corridor, &moves);
             self.retire(&moves);
             self.pass.history();
+            self.pass.tend_runs();
             self.pass.release_services(&moves);
         }
         self.pass.recheck(moves.recheck_at);
@@ -139,6 +149,23 @@ impl<'a> Machine<'a> {
                         return Moves { wait: capacity.or(wait), ..moves };
                     }
                 },
+                Some(Step::Analysis(analysis)) => {
+                    let analysis = Arc::clone(analysis);
+                    match self.pass.analyse(Slot::Step(self.pass.index), &analysis) {
+                        Verdict::Passed => self.step_done(),
+                        Verdict::Waits(wait) => {
+                            return Moves { wait: moves.wait.clone().or(Some(wait)), ..moves };
+                        }
+                        Verdict::Failed(cause) => {
+                            self.pass.abort(cause);
+                            return self.moves();
+                        }
+                        Verdict::Inconclusive(wait) => {
+                            self.pass.pause_inconclusive();
+                            return Moves { wait: Some(wait), ..self.moves() };
+                        }
+                    }
+                }
                 Some(Step::Unsupported(step)) => {
                     let wait = Wait {
                         reason: WaitReason::Unsupported,
@@ -152,6 +179,30 @@ impl<'a> Machine<'a> {
             }
         }
         self.moves()
+    }
+
+    /// Asks the analysis beside the steps, before any of them goes on.
+    fn watch_background(&mut self) {
+        let Some(background) = &self.canary.background else {
+            self.pass.drop_run(Slot::Background);
+            return;
+        };
+        let is_early = self.pass.len > 0 && self.pass.index < background.starting_step;
+        if self.pass.direction() != moves::Direction::Going || self.pass.is_beyond_analysis() || is_early {
+            return;
+        }
+        if self.pass.is_inconclusive() {
+            return;
+        }
+        let analysis = Arc::clone(&background.analysis);
+        if analysis.block.templates.is_empty() || self.pass.problem.is_some() {
+            return;
+        }
+        match self.pass.analyse(Slot::Background, &analysis) {
+            Verdict::Passed | Verdict::Waits(_) => {}
+            Verdict::Failed(cause) => self.pass.abort(cause),
+            Verdict::Inconclusive(_) => self.pass.pause_inconclusive(),
+        }
     }
 
     /// Goes on, begins, or waits at a pause step. `None`: the step is done.
@@ -175,6 +226,7 @@ impl<'a> Machine<'a> {
         let message = format!("Rollout step {number}/{len} completed ({})", step.describe());
         self.pass.plan.events.push(Event::normal("RolloutStepCompleted", message));
         self.pass.end_pause();
+        self.pass.drop_run(Slot::Step(self.pass.index));
         self.pass.index += 1;
         self.pass.has_progress = true;
     }

@@ -5,13 +5,14 @@
 //!
 //! In reading order: `world` (what is looked at), `plan` (what is asked for), `decide` (the top),
 //! `pass` (what every strategy does alike), `canary` and `blue_green` (the machines: where we want to be), `moves` (the planner: which writes are safe now),
-//! `replicas` (arithmetic), `restart` (which pod may go), `identity` (which ReplicaSet is which revision), `template` (when two
+//! `replicas` (arithmetic), `restart` (which pod may go), `analysis` (which runs are wanted and what they mean), `identity` (which ReplicaSet is which revision), `template` (when two
 //! templates mean the same), `status`, `conditions`, `deadline`, `parts` (what pods carry
 //! because of the part that their version plays), `references`, `workload` (templates that stand elsewhere), `destinations`, `traffic` (what is known of routes),
 //! `spec`.
 
 #![warn(missing_docs)]
 
+pub mod analysis;
 pub mod blue_green;
 pub mod canary;
 pub mod conditions;

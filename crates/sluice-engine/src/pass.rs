@@ -21,7 +21,7 @@ use crate::replicas::Corridor;
 use crate::restart::{self, Due};
 use crate::status::{self, Facts};
 use crate::world::{InvalidSpec, ReplicaSet, Rollout, Spec, World};
-use crate::{destinations, identity, parts};
+use crate::{analysis, destinations, identity, parts};
 
 /// One look at one Rollout.
 pub(crate) struct Pass<'a> {
@@ -53,6 +53,8 @@ pub(crate) struct Pass<'a> {
     /// The clock of the progress deadline starts anew: what it measured has ended.
     restarts_clock: bool,
     pub plan: Plan,
+    /// Writes that nothing else waits for, and that may fail: they come after all others.
+    pub last_writes: Vec<Write>,
 }
 
 /// A version: a ReplicaSet, or the one that is still to be created.
@@ -122,6 +124,7 @@ impl<'a> Pass<'a> {
             has_progress: false,
             restarts_clock: false,
             plan: Plan::default(),
+            last_writes: Vec::new(),
         };
         pass.status.observed_generation = rollout.generation.to_string();
         match &world.workload {
@@ -168,9 +171,12 @@ impl<'a> Pass<'a> {
     }
 
     pub fn is_halted(&self) -> bool {
-        let is_inconclusive =
-            self.status.pause_conditions.iter().any(|pause| status::is_inconclusive(pause.reason));
-        self.spec.is_paused || self.problem.is_some() || is_inconclusive
+        self.spec.is_paused || self.problem.is_some() || self.is_inconclusive()
+    }
+
+    /// Whether a judgement is left to a person.
+    pub fn is_inconclusive(&self) -> bool {
+        self.status.pause_conditions.iter().any(|pause| status::is_inconclusive(pause.reason))
     }
 
     /// How many versions there are, the one that is still to be created included.
@@ -266,11 +272,8 @@ impl<'a> Pass<'a> {
         status.abort = false;
         status.aborted_at = None;
         status.promote_full = false;
-        status.canary.current_step_analysis_run_status = None;
-        status.canary.current_background_analysis_run_status = None;
+        analysis::forget(status);
         status.canary.step_plugin_statuses.clear();
-        status.blue_green.pre_promotion_analysis_run_status = None;
-        status.blue_green.post_promotion_analysis_run_status = None;
         status.blue_green.scale_up_preview_check_point = false;
         self.index = 0;
     }
@@ -300,7 +303,8 @@ impl<'a> Pass<'a> {
             return;
         }
         if self.status.aborted_at.is_some() {
-            // A person cleared the abort: everything from the start.
+            // A person cleared the abort: everything from the start, with runs of its own.
+            analysis::forget(&mut self.status);
             self.status.aborted_at = None;
             self.index = 0;
             conditions::put(
@@ -494,6 +498,8 @@ impl<'a> Pass<'a> {
             })
         } else if self.spec.is_paused && self.direction() == Direction::Going {
             Some(manual_pause())
+        } else if self.is_inconclusive() {
+            self.explain_inconclusive()
         } else {
             None
         };
@@ -825,6 +831,7 @@ impl<'a> Pass<'a> {
         let is_at_goal = status::is_at_goal(&self.status, &facts);
         self.recheck(recheck);
         self.tend_workload();
+        self.plan.writes.append(&mut self.last_writes);
         self.plan.status_changed = self.status != self.rollout.status;
         self.plan.is_unexplained = findings.wait.is_none() && self.plan.is_empty() && !is_at_goal;
         self.plan.wait = findings.wait;

@@ -146,6 +146,29 @@ pub enum Action {
         /// Annotations to set or remove with it.
         annotations: BTreeMap<String, Option<String>>,
     },
+    /// Create an analysis run; the object is complete. A name that is taken by another's is counted on.
+    CreateRun {
+        /// Its name.
+        name: String,
+        /// The object.
+        object: Value,
+    },
+    /// Ask an analysis run to end.
+    TerminateRun {
+        /// Its name.
+        name: String,
+        /// The resource version that was looked at.
+        resource_version: String,
+    },
+    /// Delete an analysis run that nothing needs.
+    DeleteRun {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The resource version that was looked at.
+        resource_version: String,
+    },
     /// Let every router's objects ask for these routes. Where they do already, that is noted and nothing
     /// is sent.
     Route(Routes),

@@ -2,6 +2,7 @@
 
 use sluice_api::keys;
 
+use crate::analysis;
 use crate::world::{InvalidSpec, Spec, World};
 
 /// Returns the first reference that does not hold, in the words of the condition.
@@ -12,7 +13,8 @@ pub fn check(world: &World, spec: &Spec) -> Option<InvalidSpec> {
     let problem = spec.strategy.services().into_iter().find_map(|(field, name)| {
         service(world, spec, name)
             .map(|problem| format!("spec.strategy.{field}: Invalid value: \"{name}\": {problem}"))
-    })?;
+    });
+    let problem = problem.or_else(|| analysis::check(world, spec))?;
     Some(InvalidSpec { message: problem, replicas: spec.replicas })
 }
 

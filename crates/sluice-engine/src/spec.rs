@@ -13,26 +13,28 @@ use serde_json::Value;
 use sluice_api::blue_green::BlueGreenStrategy;
 use sluice_api::canary::{CanaryStrategy, ReplicaProgressThreshold, RollingUpdateStrategy};
 use sluice_api::rollout::{ConditionStatus, RolloutSpec};
-use sluice_api::steps::{CanaryStep, StepKind};
+use sluice_api::steps::{CanaryStep, RolloutAnalysis, StepKind};
 use sluice_api::traffic_routing::TrafficRouting;
 use sluice_api::{IntOrString, keys, step_hash};
 use sluice_lang::pause_duration;
 
+use crate::analysis::run::RunLimits;
+use crate::analysis::{self, Analysis};
 use crate::moves::Threshold;
 use crate::parts::{self, Metadata, Parts};
 use crate::template::{self, Injected};
 use crate::traffic::ManagedRoute;
 use crate::workload;
 use crate::world::{
-    BlueGreen, Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec, Step, Strategy,
-    Template, Verify,
+    Background, BlueGreen, Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec,
+    Step, Strategy, Template, Verify,
 };
 
 /// Takes over a Rollout. `problem` is what validation of the object found first.
 pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout {
     let mut spec = match problem {
         Some(message) => Err(InvalidSpec { message, replicas: object.spec.replicas.map(i64::from) }),
-        None => spec(&object.spec),
+        None => spec(&object),
     };
     // One that matches everything says nothing of its own.
     let gives_selector = object.spec.selector.as_ref().is_none_or(sluice_api::LabelSelector::is_empty);
@@ -61,15 +63,16 @@ pub fn rollout(object: sluice_api::Rollout, problem: Option<String>) -> Rollout 
     }
 }
 
-fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
+fn spec(object: &sluice_api::Rollout) -> Result<Spec, InvalidSpec> {
+    let spec = &object.spec;
     let invalid =
         |message: &str| InvalidSpec { message: message.into(), replicas: spec.replicas.map(i64::from) };
     let strategy = match &spec.strategy.canary {
         Some(canary) => not_carried_out(canary)
-            .map_or_else(|| Strategy::Canary(canary_strategy(canary)), Strategy::Unsupported),
+            .map_or_else(|| Strategy::Canary(canary_strategy(canary, object)), Strategy::Unsupported),
         None => match (&spec.strategy.blue_green, &spec.strategy.rolling_update) {
-            (Some(strategy), _) => blue_green_strategy(strategy),
-            (None, Some(rolling)) => rolling_strategy(rolling),
+            (Some(strategy), _) => blue_green_strategy(strategy, object),
+            (None, Some(rolling)) => rolling_strategy(rolling, object),
             (None, None) => Strategy::Unsupported("spec.strategy"),
         },
     };
@@ -101,9 +104,21 @@ fn spec(spec: &RolloutSpec) -> Result<Spec, InvalidSpec> {
         is_paused: spec.paused,
         rollback_window: spec.rollback_window.as_ref().map_or(0, |window| i64::from(window.revisions)),
         restart_at: spec.restart_at.map(sluice_api::Time::timestamp),
+        run_limits: run_limits(spec),
         parts: parts_of(spec),
         strategy,
     })
+}
+
+fn run_limits(spec: &RolloutSpec) -> RunLimits {
+    let limits = spec.analysis.clone().unwrap_or_default();
+    let of =
+        |limit: Option<i32>, otherwise| limit.map_or(otherwise, |limit| usize::try_from(limit).unwrap_or(0));
+    let default = RunLimits::default();
+    RunLimits {
+        successful: of(limits.successful_run_history_limit, default.successful),
+        unsuccessful: of(limits.unsuccessful_run_history_limit, default.unsuccessful),
+    }
 }
 
 fn parts_of(spec: &RolloutSpec) -> Parts {
@@ -124,16 +139,13 @@ fn parts_of(spec: &RolloutSpec) -> Parts {
 
 /// The first part of a canary without which it must not go on: who leaves a verdict out promotes blindly.
 fn not_carried_out(canary: &CanaryStrategy) -> Option<&'static str> {
-    if canary.analysis.is_some() {
-        return Some("spec.strategy.canary.analysis");
-    }
     canary.steps.iter().find_map(|step| match step.kind()? {
         StepKind::Experiment(_) => Some("a step of kind experiment"),
-        StepKind::Analysis(_) => Some("a step of kind analysis"),
         StepKind::Plugin(_) => Some("a step of kind plugin"),
         StepKind::SetWeight(_)
         | StepKind::Pause(_)
         | StepKind::SetCanaryScale(_)
+        | StepKind::Analysis(_)
         | StepKind::SetHeaderRoute(_)
         | StepKind::SetMirrorRoute(_) => None,
     })
@@ -143,10 +155,14 @@ fn seconds(seconds: i32) -> SignedDuration {
     SignedDuration::from_secs(i64::from(seconds))
 }
 
-fn canary_strategy(canary: &CanaryStrategy) -> Canary {
+fn canary_strategy(canary: &CanaryStrategy, object: &sluice_api::Rollout) -> Canary {
     let named = |name: &String| (!name.is_empty()).then(|| name.clone());
     Canary {
-        steps: canary.steps.iter().map(step).collect(),
+        steps: canary.steps.iter().map(|one| step(one, object)).collect(),
+        background: canary.analysis.as_ref().map(|background| Background {
+            analysis: analyse(&background.to_analysis(), object),
+            starting_step: background.starting_step.and_then(|step| usize::try_from(step).ok()).unwrap_or(0),
+        }),
         step_hash: step_hash(&canary.steps),
         max_surge: canary.max_surge.clone(),
         max_unavailable: canary.max_unavailable.clone(),
@@ -174,14 +190,10 @@ fn canary_strategy(canary: &CanaryStrategy) -> Canary {
     }
 }
 
-fn blue_green_strategy(strategy: &BlueGreenStrategy) -> Strategy {
-    if strategy.pre_promotion_analysis.is_some() {
-        return Strategy::Unsupported("spec.strategy.blueGreen.prePromotionAnalysis");
-    }
-    if strategy.post_promotion_analysis.is_some() {
-        return Strategy::Unsupported("spec.strategy.blueGreen.postPromotionAnalysis");
-    }
+fn blue_green_strategy(strategy: &BlueGreenStrategy, object: &sluice_api::Rollout) -> Strategy {
     Strategy::BlueGreen(BlueGreen {
+        pre_promotion: strategy.pre_promotion_analysis.as_ref().map(|one| analyse(one, object)),
+        post_promotion: strategy.post_promotion_analysis.as_ref().map(|one| analyse(one, object)),
         active_service: strategy.active_service.clone(),
         preview_service: (!strategy.preview_service.is_empty()).then(|| strategy.preview_service.clone()),
         preview_replicas: strategy.preview_replica_count.map(i64::from),
@@ -196,7 +208,7 @@ fn blue_green_strategy(strategy: &BlueGreenStrategy) -> Strategy {
 }
 
 /// Pods are exchanged as a Deployment does it: a canary by the ratio of pods whose steps are checkpoints.
-fn rolling_strategy(rolling: &RollingUpdateStrategy) -> Strategy {
+fn rolling_strategy(rolling: &RollingUpdateStrategy, object: &sluice_api::Rollout) -> Strategy {
     let canary = CanaryStrategy {
         steps: rolling.steps.iter().cloned().map(CanaryStep::from).collect(),
         max_surge: rolling.max_surge.clone(),
@@ -204,7 +216,8 @@ fn rolling_strategy(rolling: &RollingUpdateStrategy) -> Strategy {
         analysis: rolling.analysis.clone(),
         ..CanaryStrategy::default()
     };
-    not_carried_out(&canary).map_or_else(|| Strategy::Canary(canary_strategy(&canary)), Strategy::Unsupported)
+    not_carried_out(&canary)
+        .map_or_else(|| Strategy::Canary(canary_strategy(&canary, object)), Strategy::Unsupported)
 }
 
 fn routing(canary: &CanaryStrategy, routing: &TrafficRouting) -> Routing {
@@ -286,7 +299,12 @@ fn threshold(threshold: Option<&ReplicaProgressThreshold>) -> Threshold {
     }
 }
 
-fn step(step: &CanaryStep) -> Step {
+fn analyse(analysis: &RolloutAnalysis, object: &sluice_api::Rollout) -> Arc<Analysis> {
+    let json = || serde_json::to_value(object).unwrap_or_default();
+    Arc::new(analysis::resolve::with_fields(analysis, &json))
+}
+
+fn step(step: &CanaryStep, object: &sluice_api::Rollout) -> Step {
     match step.kind() {
         Some(StepKind::SetWeight(weight)) => Step::SetWeight(i64::from(weight)),
         Some(StepKind::Pause(pause)) => Step::Pause(
@@ -304,7 +322,7 @@ fn step(step: &CanaryStep) -> Step {
             })
         }
         Some(StepKind::Experiment(_)) => Step::Unsupported("experiment"),
-        Some(StepKind::Analysis(_)) => Step::Unsupported("analysis"),
+        Some(StepKind::Analysis(analysis)) => Step::Analysis(analyse(analysis, object)),
         Some(StepKind::SetHeaderRoute(route)) => Step::SetHeaderRoute(route.name.clone()),
         Some(StepKind::SetMirrorRoute(route)) => Step::SetMirrorRoute(route.name.clone()),
         Some(StepKind::Plugin(_)) => Step::Unsupported("plugin"),
@@ -325,25 +343,25 @@ struct WireSet {
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct WireMeta {
-    name: String,
-    uid: String,
-    resource_version: String,
-    generation: i64,
-    creation_timestamp: Option<Timestamp>,
-    deletion_timestamp: Option<Timestamp>,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
-    owner_references: Vec<WireOwner>,
+pub(crate) struct WireMeta {
+    pub name: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub generation: i64,
+    pub creation_timestamp: Option<Timestamp>,
+    pub deletion_timestamp: Option<Timestamp>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub owner_references: Vec<WireOwner>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct WireOwner {
-    name: String,
-    uid: String,
-    kind: String,
-    controller: bool,
+pub(crate) struct WireOwner {
+    pub name: String,
+    pub uid: String,
+    pub kind: String,
+    pub controller: bool,
 }
 
 #[derive(Deserialize, Default)]

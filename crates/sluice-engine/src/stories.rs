@@ -1,6 +1,7 @@
 //! Whole rollouts, decided and carried out on plain data: what the engine does from one look to the
 //! next, with nothing but itself. Pods start when the story says so.
 
+mod analysis;
 mod blue_green;
 mod pods;
 mod routed;
@@ -72,7 +73,8 @@ fn steps(list: &[Value]) -> Vec<Step> {
                     (None, None) => CanaryScale::MatchTrafficWeight,
                 })
             }
-            _ => Step::Unsupported("analysis"),
+            _ if step.get("analysis").is_some() => Step::Analysis(analysis::of("checks")),
+            _ => Step::Unsupported("experiment"),
         })
         .collect()
 }
@@ -83,6 +85,7 @@ impl Story {
         let canary = Canary {
             step_hash: format!("steps-{}", list.len()),
             steps,
+            background: None,
             max_surge: Some(IntOrString::Int(1)),
             max_unavailable: Some(IntOrString::Int(0)),
             canary_service: None,
@@ -115,6 +118,7 @@ impl Story {
             is_paused: false,
             rollback_window: 0,
             restart_at: None,
+            run_limits: crate::analysis::run::RunLimits::default(),
             parts: crate::parts::Parts::default(),
             strategy,
         };
@@ -140,6 +144,7 @@ impl Story {
                 workload: None,
                 left_workloads: vec![],
                 traffic: Traffic::default(),
+                analysis: crate::analysis::Analyses::default(),
                 troubles: BTreeMap::new(),
                 pods: None,
                 settings: Settings::default(),
@@ -413,6 +418,9 @@ impl Story {
             Action::Route(_) => return self.carry_out_route(action),
             Action::Evict { pod } => format!("evict {pod}"),
             Action::ScaleWorkload { name, replicas, .. } => format!("scale workload {name} {replicas}"),
+            Action::CreateRun { name, .. } => format!("create run {name}"),
+            Action::TerminateRun { name, .. } => format!("terminate run {name}"),
+            Action::DeleteRun { name, .. } => format!("delete run {name}"),
             other => format!("{other:?}"),
         });
         match action {
@@ -465,6 +473,9 @@ impl Story {
                 };
                 crate::workload::tests::carry_out(Arc::make_mut(workload), *replicas, annotations);
                 self.world.left_workloads.retain(|workload| workload.drained.is_some());
+            }
+            Action::CreateRun { .. } | Action::TerminateRun { .. } | Action::DeleteRun { .. } => {
+                analysis::carry_out(self, action);
             }
             Action::Route(_) => {}
         }
@@ -572,6 +583,8 @@ pub(crate) fn blue_green(replicas: i64) -> Story {
         scale_down_delay: SignedDuration::from_secs(30),
         delayed_revisions: i64::MAX,
         abort_scale_down_delay: Some(SignedDuration::from_secs(30)),
+        pre_promotion: None,
+        post_promotion: None,
     };
     let mut story = Story::with(replicas, Strategy::BlueGreen(strategy));
     story.service("web");
@@ -810,13 +823,13 @@ fn old_revisions_beyond_the_limit_go() {
 #[test]
 fn an_unsupported_step_holds_with_a_reason() {
     let mut story =
-        Story::new(5, &[json!({"setWeight": 20}), json!({"analysis": {}}), json!({"setWeight": 60})]);
+        Story::new(5, &[json!({"setWeight": 20}), json!({"experiment": {}}), json!({"setWeight": 60})]);
     story.settle();
     story.image("2");
     let plan = story.settle();
     assert_eq!(story.sizes(), "1:4/4 2:1/1");
     let wait = plan.wait.expect("a wait").to_string();
-    assert!(wait.contains("step 2 of 3: analysis is not carried out by this build"), "{wait}");
+    assert!(wait.contains("step 2 of 3: experiment is not carried out by this build"), "{wait}");
 }
 
 #[test]

@@ -12,6 +12,8 @@ use sluice_api::rollout::{ConditionStatus, RolloutStatus};
 use sluice_api::traffic_routing::TrafficRouting;
 use sluice_api::{IntOrString, LabelSelector};
 
+use crate::analysis::run::RunLimits;
+use crate::analysis::{Analyses, Analysis};
 use crate::moves::{LiveWeight, ManagedRoutes, ScaleDown, Threshold};
 use crate::parts::Parts;
 use crate::replicas::Corridor;
@@ -37,6 +39,8 @@ pub struct World {
     pub left_workloads: Vec<Arc<Workload>>,
     /// What traffic does now, for a Rollout whose share a router carries.
     pub traffic: Traffic,
+    /// Its analysis runs, and what they are made of.
+    pub analysis: Analyses,
     /// The Rollout's pods, looked at only while a restart is due.
     pub pods: Option<Vec<Pod>>,
     /// Why pods are not available, by name of their ReplicaSet.
@@ -203,6 +207,8 @@ pub struct Spec {
     pub rollback_window: i64,
     /// `spec.restartAt`.
     pub restart_at: Option<Timestamp>,
+    /// How many finished analysis runs are kept.
+    pub run_limits: RunLimits,
     /// What pods carry because of the part that their version plays.
     pub parts: Parts,
     /// How versions are exchanged.
@@ -274,6 +280,32 @@ impl Strategy {
         }
     }
 
+    /// The analyses that it asks for, with the fields that do, below `spec.strategy`, and whether it is one
+    /// that goes on until the update ends.
+    pub fn analyses(&self) -> Vec<(String, &Arc<Analysis>, bool)> {
+        match self {
+            Strategy::Canary(canary) => {
+                let steps = canary.steps.iter().enumerate().filter_map(|(index, step)| match step {
+                    Step::Analysis(analysis) => {
+                        Some((format!("canary.steps[{index}].analysis"), analysis, false))
+                    }
+                    _ => None,
+                });
+                let background =
+                    canary.background.iter().map(|one| ("canary.analysis".to_owned(), &one.analysis, true));
+                steps.chain(background).collect()
+            }
+            Strategy::BlueGreen(strategy) => [
+                ("blueGreen.prePromotionAnalysis", &strategy.pre_promotion),
+                ("blueGreen.postPromotionAnalysis", &strategy.post_promotion),
+            ]
+            .into_iter()
+            .filter_map(|(field, analysis)| Some((field.to_owned(), analysis.as_ref()?, false)))
+            .collect(),
+            Strategy::Unsupported(_) => Vec::new(),
+        }
+    }
+
     /// The Services that it names, with the fields that do, below `spec.strategy`.
     pub fn services(&self) -> Vec<(&'static str, &String)> {
         let all = match self {
@@ -298,6 +330,8 @@ impl Strategy {
 pub struct Canary {
     /// The steps.
     pub steps: Vec<Step>,
+    /// The analysis beside the steps.
+    pub background: Option<Background>,
     /// Their hash, as `status.currentStepHash` has it.
     pub step_hash: String,
     /// `maxSurge` as written.
@@ -322,6 +356,15 @@ pub struct Canary {
     pub scale_down_delay: SignedDuration,
     /// `abortScaleDownDelaySeconds`; `None`: never. The flag says whether it was written.
     pub abort_scale_down_delay: (Option<SignedDuration>, bool),
+}
+
+/// An analysis beside the steps.
+#[derive(Clone, Debug)]
+pub struct Background {
+    /// What is analysed.
+    pub analysis: Arc<Analysis>,
+    /// The index of the step that it begins at.
+    pub starting_step: usize,
 }
 
 impl Canary {
@@ -355,6 +398,10 @@ pub struct BlueGreen {
     pub delayed_revisions: i64,
     /// `abortScaleDownDelaySeconds`; `None`: never.
     pub abort_scale_down_delay: Option<SignedDuration>,
+    /// `prePromotionAnalysis`.
+    pub pre_promotion: Option<Arc<Analysis>>,
+    /// `postPromotionAnalysis`.
+    pub post_promotion: Option<Arc<Analysis>>,
 }
 
 impl BlueGreen {
@@ -415,6 +462,8 @@ pub enum Step {
     SetHeaderRoute(String),
     /// `setMirrorRoute`; the route's name.
     SetMirrorRoute(String),
+    /// `analysis`.
+    Analysis(Arc<Analysis>),
     /// A kind that this build does not carry out; the text names it.
     Unsupported(&'static str),
 }
@@ -437,6 +486,7 @@ impl Step {
             }
             Step::SetHeaderRoute(name) => format!("setHeaderRoute: {name}"),
             Step::SetMirrorRoute(name) => format!("setMirrorRoute: {name}"),
+            Step::Analysis(_) => "analysis".into(),
             Step::Unsupported(kind) => (*kind).into(),
         }
     }

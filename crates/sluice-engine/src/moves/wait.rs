@@ -63,11 +63,13 @@ pub enum WaitReason {
     Aborted,
     /// Pods are being restarted: kubelet, disruption budgets.
     Restart,
+    /// An analysis is not over, or leaves the decision to a person: measurements, person.
+    Analysis,
 }
 
 impl WaitReason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [WaitReason; 16] = [
+    pub const ALL: [WaitReason; 17] = [
         WaitReason::Pods,
         WaitReason::Termination,
         WaitReason::Weight,
@@ -84,6 +86,7 @@ impl WaitReason {
         WaitReason::Invalid,
         WaitReason::Aborted,
         WaitReason::Restart,
+        WaitReason::Analysis,
     ];
 
     /// The name used in conditions and as a metric label.
@@ -105,6 +108,7 @@ impl WaitReason {
             WaitReason::Invalid => "Invalid",
             WaitReason::Aborted => "Aborted",
             WaitReason::Restart => "Restart",
+            WaitReason::Analysis => "Analysis",
         }
     }
 }

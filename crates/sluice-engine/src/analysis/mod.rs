@@ -1,0 +1,413 @@
+//! The analysis runs of a Rollout: which ones it wants, and what their outcomes do to it.
+//!
+//! Decides when a run is made, which one counts for which place, what ends and what is cleared away. How
+//! a run measures and judges is decided where runs are looked at; what an outcome means for steps and
+//! switches is the strategies' business, who ask for a [`Verdict`].
+
+pub mod resolve;
+pub mod run;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use sluice_api::analysis::{AnalysisPhase, AnalysisRunSpec};
+use sluice_api::meta::Time;
+use sluice_api::rollout::{AnalysisRunRef, PauseCondition, PauseReason, RolloutStatus};
+use sluice_api::steps::RolloutAnalysis;
+use sluice_api::{keys, kind};
+
+pub use self::resolve::Templates;
+pub use self::run::{OwnedRun, Run, RunOwner};
+use crate::moves::{Wait, WaitReason};
+use crate::pass::Pass;
+use crate::plan::{Action, Event, Write};
+use crate::world::{Spec, World};
+
+/// What is known of the analysis of a Rollout.
+#[derive(Clone, Debug, Default)]
+pub struct Analyses {
+    /// The runs that it owns.
+    pub runs: Vec<Arc<Run>>,
+    /// The templates that its spec leads to.
+    pub templates: Templates,
+}
+
+/// An analysis that a spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Analysis {
+    /// The block of the spec, with the fields of the Rollout that its arguments name filled in.
+    pub block: RolloutAnalysis,
+    /// An argument that names a field which is not there.
+    pub problem: Option<String>,
+}
+
+/// The place that a run counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// Beside the steps.
+    Background,
+    /// A step, by its index.
+    Step(usize),
+    /// Before the switch of blue-green.
+    PrePromotion,
+    /// After it.
+    PostPromotion,
+}
+
+impl Slot {
+    /// The value of the label `rollout-type`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Slot::Background => keys::ROLLOUT_TYPE_BACKGROUND,
+            Slot::Step(_) => keys::ROLLOUT_TYPE_STEP,
+            Slot::PrePromotion => keys::ROLLOUT_TYPE_PRE_PROMOTION,
+            Slot::PostPromotion => keys::ROLLOUT_TYPE_POST_PROMOTION,
+        }
+    }
+
+    /// What the causes of aborts call it.
+    fn says(self) -> &'static str {
+        match self {
+            Slot::Background => "Background",
+            Slot::Step(_) => "Step-based",
+            Slot::PrePromotion => "Blue/green pre-promotion",
+            Slot::PostPromotion => "Blue/green post-promotion",
+        }
+    }
+
+    fn suffix(self) -> String {
+        match self {
+            Slot::Background => String::new(),
+            Slot::Step(index) => format!("-{index}"),
+            Slot::PrePromotion => "-pre".into(),
+            Slot::PostPromotion => "-post".into(),
+        }
+    }
+
+    fn of(self, status: &mut RolloutStatus) -> &mut Option<AnalysisRunRef> {
+        match self {
+            Slot::Background => &mut status.canary.current_background_analysis_run_status,
+            Slot::Step(_) => &mut status.canary.current_step_analysis_run_status,
+            Slot::PrePromotion => &mut status.blue_green.pre_promotion_analysis_run_status,
+            Slot::PostPromotion => &mut status.blue_green.post_promotion_analysis_run_status,
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What an analysis says now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is not over.
+    Waits(Wait),
+    /// It ended well.
+    Passed,
+    /// It ended badly, or could not be carried out: the cause of an abort.
+    Failed(String),
+    /// It cannot tell good from bad: a person has to.
+    Inconclusive(Wait),
+}
+
+/// What ends a pause after a run that could not tell good from bad.
+const PERSON: &str = "a person's word: promote, abort, or resume to ask again";
+
+/// A phase and why, in words.
+fn says(phase: AnalysisPhase, message: &str) -> String {
+    let phase = if phase == AnalysisPhase::Unset { AnalysisPhase::Pending } else { phase };
+    if message.is_empty() { phase.to_string() } else { format!("{phase}: {message}") }
+}
+
+/// Forgets all runs that count, as for a new template.
+pub fn forget(status: &mut RolloutStatus) {
+    status.canary.current_step_analysis_run_status = None;
+    status.canary.current_background_analysis_run_status = None;
+    status.blue_green.pre_promotion_analysis_run_status = None;
+    status.blue_green.post_promotion_analysis_run_status = None;
+}
+
+/// What is on record of the runs that count.
+fn recorded(status: &RolloutStatus) -> impl Iterator<Item = &AnalysisRunRef> {
+    [
+        &status.canary.current_step_analysis_run_status,
+        &status.canary.current_background_analysis_run_status,
+        &status.blue_green.pre_promotion_analysis_run_status,
+        &status.blue_green.post_promotion_analysis_run_status,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The names of the runs that count.
+fn current(status: &RolloutStatus) -> BTreeSet<&str> {
+    recorded(status).map(|run| run.name.as_str()).collect()
+}
+
+/// Returns the first analysis of a spec that cannot be run, in the words of the condition.
+pub fn check(world: &World, spec: &Spec) -> Option<String> {
+    for (field, analysis, is_background) in spec.strategy.analyses() {
+        let names: Vec<_> = analysis.block.templates.iter().map(|t| t.template_name.as_str()).collect();
+        let problem = check_one(analysis, &world.analysis.templates, is_background);
+        if let Some(problem) = problem {
+            let names = names.join(",");
+            return Some(format!("spec.strategy.{field}.templates: Invalid value: \"{names}\": {problem}"));
+        }
+    }
+    None
+}
+
+fn check_one(analysis: &Analysis, templates: &Templates, is_background: bool) -> Option<String> {
+    if let Some(problem) = &analysis.problem {
+        return Some(problem.clone());
+    }
+    let spec = match resolve::run_spec(&analysis.block, templates, resolve::Hashes::default()) {
+        Ok(spec) => spec,
+        Err(problem) => return Some(problem),
+    };
+    let found = resolve::flatten(&analysis.block.templates, templates).unwrap_or_default();
+    let endless = found
+        .iter()
+        .flat_map(|(reference, template)| template.metrics.iter().map(move |metric| (reference, metric)))
+        .find(|(_, metric)| !is_background && run::is_endless(metric));
+    if let Some((reference, metric)) = endless {
+        let count = metric.count.as_ref().map_or_else(|| "<nil>".to_owned(), ToString::to_string);
+        return Some(format!(
+            "AnalysisTemplate {} has metric {} which runs indefinitely. Invalid value for count: {count}",
+            reference.template_name, metric.name
+        ));
+    }
+    run::first_mistake(&spec)
+}
+
+impl Pass<'_> {
+    /// Whether nothing is to be analysed: there is nothing under way, or it goes on without a judgement.
+    pub fn is_beyond_analysis(&self) -> bool {
+        self.is_promoted() || self.status.abort || self.status.promote_full || self.is_fast_rollback
+    }
+
+    /// What the run that counts for `slot` says; makes one if there is none that counts.
+    pub fn analyse(&mut self, slot: Slot, analysis: &Analysis) -> Verdict {
+        let name = slot.of(&mut self.status).as_ref().map(|run| run.name.clone());
+        let run = name.and_then(|name| self.run(&name)).filter(|run| run.fits(slot));
+        match run {
+            Some(run) if !self.is_resumed_after(slot, &run) => self.judge(slot, &run),
+            _ => Verdict::Waits(self.begin(slot, analysis)),
+        }
+    }
+
+    /// Whether a run counts for `slot`.
+    pub fn has_run(&self, slot: Slot) -> bool {
+        let mut status = self.status.clone();
+        slot.of(&mut status).as_ref().is_some_and(|run| self.run(&run.name).is_some())
+    }
+
+    fn run(&self, name: &str) -> Option<Arc<Run>> {
+        self.world.analysis.runs.iter().find(|run| run.name == name).cloned()
+    }
+
+    /// Whether a person let the Rollout go on although this run could not tell good from bad: it is asked anew.
+    fn is_resumed_after(&mut self, slot: Slot, run: &Run) -> bool {
+        let is_recorded =
+            slot.of(&mut self.status).as_ref().is_some_and(|r| r.status == AnalysisPhase::Inconclusive);
+        let is_paused =
+            self.status.pause_conditions.iter().any(|p| p.reason == PauseReason::InconclusiveAnalysisRun);
+        run.phase == AnalysisPhase::Inconclusive && is_recorded && !is_paused
+    }
+
+    fn judge(&mut self, slot: Slot, run: &Run) -> Verdict {
+        self.record(slot, run);
+        let wait = |wanted: &str| Wait {
+            reason: WaitReason::Analysis,
+            object: format!("AnalysisRun {}", run.name),
+            seen: says(run.phase, &run.message),
+            wanted: wanted.into(),
+        };
+        match run.phase {
+            AnalysisPhase::Successful => Verdict::Passed,
+            AnalysisPhase::Failed | AnalysisPhase::Error => {
+                let more = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
+                Verdict::Failed(format!("{} analysis phase error/failed{more}", slot.says()))
+            }
+            AnalysisPhase::Inconclusive => Verdict::Inconclusive(wait(PERSON)),
+            AnalysisPhase::Unset | AnalysisPhase::Pending | AnalysisPhase::Running => {
+                Verdict::Waits(wait("Successful"))
+            }
+        }
+    }
+
+    /// Puts how a run stands on record, and says so when that has changed.
+    fn record(&mut self, slot: Slot, run: &Run) {
+        let old = slot.of(&mut self.status).clone();
+        let before = old.as_ref().map_or(AnalysisPhase::Unset, |old| old.status);
+        if before != run.phase && run.phase != AnalysisPhase::Unset {
+            let previous = if before == AnalysisPhase::Unset { "NoPreviousStatus" } else { before.as_str() };
+            let message = format!(
+                "{slot} Analysis Run '{}' Status New: '{}' Previous: '{previous}'",
+                run.name,
+                run.phase.as_str()
+            );
+            let (reason, is_warning) = run::event_of(run.phase);
+            self.plan.events.push(Event { is_warning, reason, message });
+        }
+        *slot.of(&mut self.status) =
+            Some(AnalysisRunRef { name: run.name.clone(), status: run.phase, message: run.message.clone() });
+    }
+
+    /// Makes a run for `slot`, or takes one up that was made for it and is not on record.
+    fn begin(&mut self, slot: Slot, analysis: &Analysis) -> Wait {
+        let hashes = resolve::Hashes { stable: &self.status.stable_rs, new: &self.hash };
+        let spec = match resolve::run_spec(&analysis.block, &self.world.analysis.templates, hashes) {
+            Ok(spec) => spec,
+            Err(problem) => {
+                return Wait {
+                    reason: WaitReason::Analysis,
+                    object: format!("{slot} analysis"),
+                    seen: problem,
+                    wanted: "templates and arguments that fit".into(),
+                };
+            }
+        };
+        let body = run::body(&spec);
+        let base = format!("{}-{}-{}{}", self.rollout.name, self.hash, self.revision, slot.suffix());
+        let mut name = base.clone();
+        let mut number = 0;
+        while let Some(run) = self.run(&name) {
+            if run.is_fresh() && run.fits(slot) && run.body == body {
+                self.record(slot, &run);
+                return Wait {
+                    reason: WaitReason::Analysis,
+                    object: format!("AnalysisRun {name}"),
+                    seen: "not measured yet".into(),
+                    wanted: "Successful".into(),
+                };
+            }
+            number += 1;
+            name = format!("{base}.{number}");
+        }
+        let object = self.run_object(slot, &name, analysis, &spec);
+        let reason = format!("{slot} analysis of revision {}", self.revision);
+        self.last_writes.push(Write { action: Action::CreateRun { name: name.clone(), object }, reason });
+        self.plan.events.push(Event::normal(
+            "AnalysisRunPending",
+            format!("{slot} Analysis Run '{name}' Status New: 'Pending' Previous: 'NoPreviousStatus'"),
+        ));
+        *slot.of(&mut self.status) = Some(AnalysisRunRef {
+            name: name.clone(),
+            status: AnalysisPhase::Pending,
+            message: String::new(),
+        });
+        Wait {
+            reason: WaitReason::Analysis,
+            object: format!("AnalysisRun {name}"),
+            seen: "just created".into(),
+            wanted: "Successful".into(),
+        }
+    }
+
+    fn run_object(&self, slot: Slot, name: &str, analysis: &Analysis, spec: &AnalysisRunSpec) -> Value {
+        let given = analysis.block.analysis_run_metadata.clone().unwrap_or_default();
+        let mut labels = Map::new();
+        labels.insert(keys::POD_TEMPLATE_HASH.into(), json!(self.hash));
+        labels.insert(keys::ROLLOUT_TYPE.into(), json!(slot.label()));
+        if let Slot::Step(index) = slot {
+            labels.insert(keys::STEP_INDEX.into(), json!(index.to_string()));
+        }
+        labels.extend(given.labels.into_iter().map(|(key, value)| (key, json!(value))));
+        let selector = self.spec.label_selector.match_labels.iter();
+        labels.extend(selector.map(|(key, value)| (key.clone(), json!(value))));
+        let mut annotations = Map::new();
+        annotations.insert(keys::REVISION.into(), json!(self.revision.to_string()));
+        annotations.extend(given.annotations.into_iter().map(|(key, value)| (key, json!(value))));
+        json!({
+            "apiVersion": kind::API_VERSION,
+            "kind": "AnalysisRun",
+            "metadata": {
+                "name": name,
+                "namespace": self.rollout.namespace,
+                "labels": labels,
+                "annotations": annotations,
+                "ownerReferences": [{
+                    "apiVersion": kind::API_VERSION,
+                    "kind": "Rollout",
+                    "name": self.rollout.name,
+                    "uid": self.rollout.uid,
+                    "controller": true,
+                    "blockOwnerDeletion": true,
+                }],
+            },
+            "spec": spec,
+        })
+    }
+
+    /// Pauses, because an analysis cannot tell good from bad.
+    pub fn pause_inconclusive(&mut self) {
+        let reason = PauseReason::InconclusiveAnalysisRun;
+        if self.status.pause_conditions.iter().any(|pause| pause.reason == reason) {
+            return;
+        }
+        self.status.pause_conditions.push(PauseCondition { reason, start_time: Time::new(self.now) });
+        self.status.controller_pause = true;
+        self.plan.events.push(Event::normal("RolloutPaused", format!("Rollout is paused ({reason})")));
+    }
+
+    /// What a pause that leaves the judgement to a person waits for.
+    pub fn explain_inconclusive(&self) -> Option<Wait> {
+        let run = recorded(&self.status).find(|run| run.status == AnalysisPhase::Inconclusive)?;
+        Some(Wait {
+            reason: WaitReason::Analysis,
+            object: format!("AnalysisRun {}", run.name),
+            seen: says(run.status, &run.message),
+            wanted: PERSON.into(),
+        })
+    }
+
+    /// Takes the run of a place off the record; what has not ended is ended by [`Pass::tend_runs`].
+    pub fn drop_run(&mut self, slot: Slot) {
+        *slot.of(&mut self.status) = None;
+    }
+
+    /// Ends runs that do not count any more, and clears away what nobody needs.
+    pub fn tend_runs(&mut self) {
+        let is_open = !self.is_beyond_analysis();
+        if !is_open {
+            self.status.canary.current_step_analysis_run_status = None;
+            self.status.canary.current_background_analysis_run_status = None;
+        }
+        let current = current(&self.status);
+        let mut writes = Vec::new();
+        let mut others: Vec<&Arc<Run>> = Vec::new();
+        for run in self.world.analysis.runs.iter().filter(|run| !run.is_deleting) {
+            let counts = current.contains(run.name.as_str());
+            if run.is_fresh() && !(counts && is_open) {
+                writes.push(Write {
+                    action: Action::TerminateRun {
+                        name: run.name.clone(),
+                        resource_version: run.resource_version.clone(),
+                    },
+                    reason: "it does not count any more".into(),
+                });
+            }
+            if !counts {
+                others.push(run);
+            }
+        }
+        others.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
+        for (run, reason) in run::surplus(&others, &self.world.replica_sets, self.spec.run_limits) {
+            let action = Action::DeleteRun {
+                name: run.name.clone(),
+                uid: run.uid.clone(),
+                resource_version: run.resource_version.clone(),
+            };
+            writes.push(Write { action, reason });
+        }
+        self.last_writes.extend(writes);
+    }
+}

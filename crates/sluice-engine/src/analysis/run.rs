@@ -1,0 +1,214 @@
+//! An analysis run as its Rollout sees it: whose it is, what it is for, how it stands.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sluice_api::analysis::{AnalysisPhase, AnalysisRunSpec, Metric};
+use sluice_api::{IntOrString, keys, validation};
+
+use super::Slot;
+use crate::world::ReplicaSet;
+
+/// An analysis run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.creationTimestamp`.
+    pub created_at: Timestamp,
+    /// Being deleted.
+    pub is_deleting: bool,
+    /// Label `rollouts-pod-template-hash`.
+    pub hash: String,
+    /// Label `rollout-type`.
+    pub kind: String,
+    /// Label `step-index`.
+    pub step: Option<usize>,
+    /// `spec.terminate`.
+    pub is_terminating: bool,
+    /// What it measures, to tell whether it is the same as another's.
+    pub body: u64,
+    /// `status.phase`.
+    pub phase: AnalysisPhase,
+    /// `status.message`.
+    pub message: String,
+}
+
+impl Run {
+    /// Whether it is for this place.
+    pub fn fits(&self, slot: Slot) -> bool {
+        let is_step = match slot {
+            Slot::Step(index) => self.step == Some(index),
+            Slot::Background | Slot::PrePromotion | Slot::PostPromotion => true,
+        };
+        is_step && self.kind == slot.label() && !self.is_deleting
+    }
+
+    /// Whether it goes on, and nobody has asked it to end.
+    pub fn is_fresh(&self) -> bool {
+        !self.phase.is_terminal() && !self.is_terminating && !self.is_deleting
+    }
+}
+
+/// A run and who controls it.
+#[derive(Clone, Debug)]
+pub struct OwnedRun {
+    /// Who controls it.
+    pub owner: RunOwner,
+    /// The run.
+    pub run: Arc<Run>,
+}
+
+/// Who controls a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunOwner {
+    /// Nobody: a person made it.
+    Nobody,
+    /// A Rollout: name and uid.
+    Rollout(String, String),
+    /// Something else.
+    Other,
+}
+
+/// What a run measures, as one number. Differs between processes' builds, so it is never written.
+pub fn body(spec: &AnalysisRunSpec) -> u64 {
+    let parts = json!([spec.metrics, spec.dry_run, spec.measurement_retention, spec.args]);
+    let mut hasher = DefaultHasher::new();
+    parts.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    metadata: crate::spec::WireMeta,
+    #[serde(default)]
+    spec: AnalysisRunSpec,
+    #[serde(default)]
+    status: WireStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireStatus {
+    phase: AnalysisPhase,
+    message: String,
+}
+
+/// Takes over an analysis run.
+///
+/// # Errors
+/// What of the object cannot be read.
+pub fn read(object: Value) -> Result<OwnedRun, serde_json::Error> {
+    let wire: Wire = serde_json::from_value(object)?;
+    let metadata = wire.metadata;
+    let label = |key: &str| metadata.labels.get(key).cloned().unwrap_or_default();
+    let owner = match metadata.owner_references.iter().find(|owner| owner.controller) {
+        None => RunOwner::Nobody,
+        Some(owner) if owner.kind == "Rollout" => RunOwner::Rollout(owner.name.clone(), owner.uid.clone()),
+        Some(_) => RunOwner::Other,
+    };
+    let run = Run {
+        hash: label(keys::POD_TEMPLATE_HASH),
+        kind: label(keys::ROLLOUT_TYPE),
+        step: label(keys::STEP_INDEX).parse().ok(),
+        created_at: metadata.creation_timestamp.unwrap_or_default(),
+        is_deleting: metadata.deletion_timestamp.is_some(),
+        is_terminating: wire.spec.terminate,
+        body: body(&wire.spec),
+        phase: wire.status.phase,
+        message: wire.status.message,
+        name: metadata.name,
+        uid: metadata.uid,
+        resource_version: metadata.resource_version,
+    };
+    Ok(OwnedRun { owner, run: Arc::new(run) })
+}
+
+/// Whether a metric goes on until somebody ends it.
+pub fn is_endless(metric: &Metric) -> bool {
+    let count = match &metric.count {
+        None => 0,
+        Some(IntOrString::Int(count)) => i64::from(*count),
+        // What an argument gives is known when there is one.
+        Some(IntOrString::Text(text)) => text.parse().unwrap_or(if text.contains("{{") { 1 } else { 0 }),
+    };
+    !metric.interval.is_empty() && count <= 0
+}
+
+/// The first mistake in the metrics of a run, apart from what arguments give.
+pub fn first_mistake(spec: &AnalysisRunSpec) -> Option<String> {
+    if spec.metrics.is_empty() {
+        return Some("no metrics specified".into());
+    }
+    let is_open = |metric: &Metric| serde_json::to_string(metric).unwrap_or_default().contains("{{");
+    let fixed = AnalysisRunSpec {
+        metrics: spec.metrics.iter().filter(|metric| !is_open(metric)).cloned().collect(),
+        ..AnalysisRunSpec::default()
+    };
+    if fixed.metrics.is_empty() {
+        return None;
+    }
+    validation::validate_analysis_run(&fixed).first().map(ToString::to_string)
+}
+
+/// The reason of the event about a phase, and whether it is a warning.
+pub fn event_of(phase: AnalysisPhase) -> (&'static str, bool) {
+    match phase {
+        AnalysisPhase::Unset | AnalysisPhase::Pending => ("AnalysisRunPending", false),
+        AnalysisPhase::Running => ("AnalysisRunRunning", false),
+        AnalysisPhase::Successful => ("AnalysisRunSuccessful", false),
+        AnalysisPhase::Inconclusive => ("AnalysisRunInconclusive", false),
+        AnalysisPhase::Failed => ("AnalysisRunFailed", true),
+        AnalysisPhase::Error => ("AnalysisRunError", true),
+    }
+}
+
+/// How many finished runs are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLimits {
+    /// Of those that ended well.
+    pub successful: usize,
+    /// Of the others.
+    pub unsuccessful: usize,
+}
+
+impl Default for RunLimits {
+    fn default() -> RunLimits {
+        RunLimits { successful: 5, unsuccessful: 5 }
+    }
+}
+
+/// The finished runs that nobody needs, of `others`: the newest first, without those that count.
+pub fn surplus<'a>(
+    others: &[&'a Arc<Run>],
+    sets: &[Arc<ReplicaSet>],
+    limits: RunLimits,
+) -> Vec<(&'a Run, String)> {
+    let (mut successful, mut unsuccessful) = (0, 0);
+    let mut surplus = Vec::new();
+    for run in others.iter().filter(|run| run.phase.is_terminal()) {
+        let is_of_a_version =
+            sets.iter().any(|set| !run.hash.is_empty() && set.hash == run.hash && !set.is_deleting);
+        if !is_of_a_version {
+            surplus.push((&***run, "its version is gone".to_owned()));
+            continue;
+        }
+        let (kept, limit, what) = if run.phase == AnalysisPhase::Successful {
+            (&mut successful, limits.successful, "successful")
+        } else {
+            (&mut unsuccessful, limits.unsuccessful, "unsuccessful")
+        };
+        *kept += 1;
+        if *kept > limit {
+            surplus.push((&***run, format!("more than {limit} {what} runs")));
+        }
+    }
+    surplus
+}
