@@ -13,6 +13,7 @@ use kube::core::Request as Builder;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sluice_api::keys;
+use sluice_engine::analysis::RunOwner;
 use sluice_engine::merge;
 use sluice_engine::plan::{Action, Plan};
 use sluice_engine::spec::SELECTED_AT;
@@ -38,6 +39,8 @@ pub enum Kind {
     Service,
     /// A pod.
     Pod,
+    /// An analysis run.
+    AnalysisRun,
     /// An object that routes stand in.
     Route(ObjectKind),
     /// An object whose template a Rollout runs.
@@ -52,6 +55,7 @@ impl Kind {
             Kind::ReplicaSet => "ReplicaSet",
             Kind::Service => "Service",
             Kind::Pod => "Pod",
+            Kind::AnalysisRun => "AnalysisRun",
             Kind::Route(kind) => kind.kind,
             Kind::Workload(kind) => kind.name(),
         }
@@ -64,6 +68,7 @@ impl Kind {
             Kind::ReplicaSet => format!("/apis/apps/v1/namespaces/{namespace}/replicasets"),
             Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
             Kind::Pod => format!("/api/v1/namespaces/{namespace}/pods"),
+            Kind::AnalysisRun => format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/analysisruns"),
             Kind::Route(kind) => routes::path(kind, None, namespace),
             Kind::Workload(kind) => workloads::path(kind, namespace),
         }
@@ -185,6 +190,8 @@ pub struct Actor<'a> {
     pub world: &'a World,
     /// When it was looked at.
     pub now: Timestamp,
+    /// The instance id that what we make carries; empty: none.
+    pub instance_id: &'a str,
     /// The routes as they were looked at, and what is remembered of them.
     pub routes: Option<(&'a routes::Look, &'a RouteMemory)>,
 }
@@ -277,7 +284,16 @@ impl Actor<'_> {
                 self.patch(Kind::ReplicaSet, name, body, traces).await.map(|_| ())
             }
             Action::DeleteReplicaSet { name, uid, resource_version } => {
-                self.delete(name, uid, resource_version, traces).await
+                self.delete(Kind::ReplicaSet, name, uid, resource_version, traces).await
+            }
+            Action::CreateRun { name, object } => self.create_run(name, object, traces).await,
+            Action::TerminateRun { name, uid } => {
+                // Its status is written all the time; that it is still the same one is all that matters.
+                let body = json!({"metadata": {"uid": uid}, "spec": {"terminate": true}});
+                self.patch(Kind::AnalysisRun, name, body, traces).await.map(|_| ())
+            }
+            Action::DeleteRun { name, uid, resource_version } => {
+                self.delete(Kind::AnalysisRun, name, uid, resource_version, traces).await
             }
             Action::AnnotateRollout { annotations } => {
                 let body = json!({
@@ -527,8 +543,46 @@ impl Actor<'_> {
         self.patch(Kind::ReplicaSet, name, body, traces).await.map(|_| ())
     }
 
+    /// Creates an analysis run. One of its name that is ours already is as good; past another's name is
+    /// counted on.
+    async fn create_run(&self, name: &str, object: &Value, traces: &mut Vec<Trace>) -> Result<(), ActError> {
+        let kind = Kind::AnalysisRun;
+        let path = kind.path(&self.rollout().namespace);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
+        let mut object = object.clone();
+        if !self.instance_id.is_empty() {
+            object["metadata"]["labels"][keys::CONTROLLER_INSTANCE_ID] = json!(self.instance_id);
+        }
+        let mut name = name.to_owned();
+        for _ in 0..MOST_NAMES {
+            object["metadata"]["name"] = json!(name);
+            let body = serde_json::to_vec(&object).unwrap_or_default();
+            let request = Builder::new(path.clone()).create(&parameters, body);
+            match self.send::<Written>("create", kind, &name, request).await {
+                Ok(written) => {
+                    traces.push(Trace::Wrote(kind, self.key(&name), written.metadata.resource_version));
+                    return Ok(());
+                }
+                Err(ActError::Api { source: kube::Error::Api(status), .. })
+                    if status.reason == "AlreadyExists" => {}
+                Err(error) => return Err(error),
+            }
+            let request = Builder::new(path.clone()).get(&name, &kube::api::GetParams::default());
+            let found: Value = self.send("get", kind, &name, request).await?;
+            let version = found["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            let owner = sluice_engine::analysis::run::read(found).ok().map(|owned| owned.owner);
+            if matches!(owner, Some(RunOwner::Rollout(_, uid)) if uid == self.rollout().uid) {
+                traces.push(Trace::Wrote(kind, self.key(&name), version));
+                return Ok(());
+            }
+            name = next_name(&name);
+        }
+        Err(ActError::Conflict { kind: kind.name(), name })
+    }
+
     async fn delete(
         &self,
+        kind: Kind,
         name: &str,
         uid: &str,
         resource_version: &str,
@@ -541,11 +595,10 @@ impl Actor<'_> {
             }),
             ..DeleteParams::background()
         };
-        let path = Kind::ReplicaSet.path(&self.rollout().namespace);
-        let request = Builder::new(path).delete(name, &parameters);
-        match self.send::<Value>("delete", Kind::ReplicaSet, name, request).await {
+        let request = Builder::new(kind.path(&self.rollout().namespace)).delete(name, &parameters);
+        match self.send::<Value>("delete", kind, name, request).await {
             Ok(_) => {
-                traces.push(Trace::Deleted(Kind::ReplicaSet, self.key(name), resource_version.into()));
+                traces.push(Trace::Deleted(kind, self.key(name), resource_version.into()));
                 Ok(())
             }
             Err(ActError::Api { source: kube::Error::Api(status), .. }) if status.code == 404 => Ok(()),
@@ -625,6 +678,18 @@ impl Actor<'_> {
             }
             _ => failed(source),
         })
+    }
+}
+
+/// How many names that others have are gone past.
+const MOST_NAMES: usize = 20;
+
+/// The name after one that is taken: `web-1` is followed by `web-1.1`, `web-1.2`, …
+fn next_name(name: &str) -> String {
+    let counted = name.rsplit_once('.').and_then(|(base, number)| Some((base, number.parse::<u32>().ok()?)));
+    match counted {
+        Some((base, number)) => format!("{base}.{}", number.saturating_add(1)),
+        None => format!("{name}.1"),
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use sluice_api::rollout::RolloutStatus;
+use sluice_engine::analysis::Analyses;
 use sluice_engine::spec::{self, OwnedSet, Owner};
 use sluice_engine::world::{InvalidSpec, Pod, Rollout, Service, Settings, Traffic, Workload, World};
 
 use crate::cache::{Body, Cache, ObjectKey, Slim};
-use crate::{routes, workloads};
+use crate::{analysis, routes, workloads};
 
 /// The index entry of ReplicaSets that nobody owns.
 pub const ORPHANS: &str = "orphans";
@@ -42,7 +43,8 @@ pub fn service_entry(namespace: &str, name: &str) -> String {
 pub fn index_rollout(rollout: &Rollout) -> Vec<String> {
     let names = service_names(rollout).into_iter();
     let services = names.map(|name| service_entry(&rollout.namespace, name));
-    services.chain(routes::index(rollout)).chain(workloads::index(rollout)).collect()
+    let objects = services.chain(routes::index(rollout)).chain(workloads::index(rollout));
+    objects.chain(analysis::index(rollout)).collect()
 }
 
 /// The index entries of a Service: the Rollout whose name it carries.
@@ -87,6 +89,8 @@ pub struct Surroundings {
     pub workload: Option<Result<Arc<Workload>, String>>,
     /// Workloads that it does not stand in for any more.
     pub left_workloads: Vec<Arc<Workload>>,
+    /// Its analysis runs, and what they are made of.
+    pub analysis: Analyses,
 }
 
 /// What the caches say about one Rollout. Names the ReplicaSet that cannot be read, if there is one: a
@@ -127,7 +131,7 @@ pub fn world(
     });
     let former_services = former_services(&rollout, services);
     let services = found.collect();
-    let Surroundings { traffic, pods, troubles, workload, left_workloads } = surroundings;
+    let Surroundings { traffic, pods, troubles, workload, left_workloads, analysis } = surroundings;
     Ok(World {
         rollout,
         replica_sets,
@@ -137,6 +141,7 @@ pub fn world(
         workload,
         left_workloads,
         traffic,
+        analysis,
         pods,
         troubles,
         settings,
@@ -181,6 +186,7 @@ pub fn after(key: &ObjectKey, remains: Remains, settings: Settings) -> World {
         workload: None,
         left_workloads,
         traffic: Traffic::default(),
+        analysis: Analyses::default(),
         pods: None,
         troubles: BTreeMap::new(),
         settings,

@@ -18,6 +18,7 @@ use sluice_engine::world::{ReplicaSet, Rollout, Service, Settings, World};
 use tokio::time::Instant;
 
 use crate::act::{ActError, Acted, Actor, FIELD_MANAGER, Kind, Trace};
+use crate::analysis::{self, AnalysisObjects};
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
@@ -65,6 +66,10 @@ pub struct Reconciler {
     pub route_memory: RouteMemory,
     /// Objects whose templates Rollouts run.
     pub workloads: Workloads,
+    /// Analysis runs and what they are made of.
+    pub analysis: AnalysisObjects,
+    /// The instance id that what we make carries; empty: none.
+    pub instance_id: String,
     /// Pods that are awaited.
     pub pods: PodWatches,
     /// Where events go.
@@ -141,7 +146,8 @@ impl Reconciler {
         let workloads::Look { rollout, workload, left } =
             workloads::look(&rollout, &self.workloads, &self.sets).ok()?;
         let troubles = self.pods.troubles(key);
-        let surroundings = Surroundings { traffic, pods: None, troubles, workload, left_workloads: left };
+        let analysis = analysis::of(&rollout, &self.analysis);
+        let surroundings = Surroundings { traffic, pods: None, troubles, workload, left_workloads: left, analysis };
         let world = gather::world(rollout, &self.sets, &self.services, surroundings, self.settings).ok()?;
         let plan = sluice_engine::decide(&world, now);
         Some(json!({
@@ -192,7 +198,8 @@ impl Reconciler {
         let troubles = self.pods.troubles(&key);
         let restarting = matches!(restart::due(&rollout, now), restart::Due::Now(_));
         let pods = if restarting { self.list_pods(&rollout).await } else { None };
-        let surroundings = Surroundings { traffic, pods, troubles, workload, left_workloads: left };
+        let analysis = analysis::of(&rollout, &self.analysis);
+        let surroundings = Surroundings { traffic, pods, troubles, workload, left_workloads: left, analysis };
         let (sets, services) = (&self.sets, &self.services);
         let world = match gather::world(rollout, sets, services, surroundings, self.settings) {
             Ok(world) => world,
@@ -214,6 +221,7 @@ impl Reconciler {
             leadership: &self.leadership,
             world: &world,
             now,
+            instance_id: &self.instance_id,
             routes: routes.as_ref().map(|look| (look, &self.route_memory)),
         };
         let acted = actor.act(&plan).await;
@@ -278,7 +286,7 @@ impl Reconciler {
         let now = self.clock.now();
         let plan = sluice_engine::decide(&world, now);
         let actor =
-            Actor { client: &self.client, leadership: &self.leadership, world: &world, now, routes: None };
+            Actor { client: &self.client, leadership: &self.leadership, world: &world, now, instance_id: &self.instance_id, routes: None };
         let acted = actor.act(&plan).await;
         self.remember(key, &acted);
         match acted.result {
@@ -336,6 +344,7 @@ impl Reconciler {
                         Kind::ReplicaSet => self.sets.relist(),
                         Kind::Service => self.services.relist(),
                         Kind::Pod => {}
+                        Kind::AnalysisRun => self.analysis.runs.relist(),
                         Kind::Route(kind) => self.route_objects.relist(kind),
                         Kind::Workload(kind) => self.workloads.cache(kind).relist(),
                     }
@@ -358,6 +367,7 @@ impl Reconciler {
             Kind::ReplicaSet => self.sets.version(key),
             Kind::Service => self.services.version(key),
             Kind::Pod => None,
+            Kind::AnalysisRun => self.analysis.runs.version(key),
             Kind::Route(kind) => self.route_objects.version(*kind, key),
             Kind::Workload(kind) => self.workloads.cache(*kind).version(key),
         }
@@ -372,7 +382,12 @@ impl Reconciler {
     async fn live(&self, (kind, key): &Target) -> Result<Option<Value>, kube::Error> {
         let path = match kind {
             Kind::Route(route) => self.route_objects.path(*route, &key.namespace, &key.name),
-            Kind::Rollout | Kind::ReplicaSet | Kind::Service | Kind::Pod | Kind::Workload(_) => {
+            Kind::Rollout
+            | Kind::ReplicaSet
+            | Kind::Service
+            | Kind::Pod
+            | Kind::AnalysisRun
+            | Kind::Workload(_) => {
                 kind.path(&key.namespace)
             }
         };

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use kube::Client;
 use kube::core::{ApiResource, GroupVersionKind};
+use sluice_engine::analysis::RunOwner;
 use sluice_engine::spec::{OwnedSet, Owner};
 use sluice_engine::workload;
 use sluice_engine::world::{Service, Settings};
 
+use crate::analysis::{self, AnalysisObjects};
+use crate::analysis::measure::Providers;
+use crate::analysis::runs::RunReconciler;
 use crate::cache::{Cache, ObjectKey, Source, Versions};
 use crate::clock::Clock;
 use crate::events::Events;
@@ -32,6 +36,10 @@ pub struct Options {
     pub instance_id: String,
     /// How many Rollouts are looked at side by side.
     pub workers: usize,
+    /// How many analysis runs are looked at side by side.
+    pub analysis_workers: usize,
+    /// Where metrics are asked for.
+    pub providers: Providers,
     /// The lease; `None`: without election.
     pub lease: Option<LeaseOptions>,
     /// What an administrator set.
@@ -50,6 +58,8 @@ impl Default for Options {
             namespace: None,
             instance_id: String::new(),
             workers: 10,
+            analysis_workers: 30,
+            providers: Providers::default(),
             lease: None,
             settings: Settings::default(),
             audit_period: Some(Duration::from_mins(15)),
@@ -76,7 +86,9 @@ pub struct Controller {
     client: Client,
     clock: Clock,
     queue: Queue<ObjectKey>,
+    runs_queue: Queue<ObjectKey>,
     reconciler: Arc<Reconciler>,
+    runs: Arc<RunReconciler>,
     writer: crate::events::EventWriter,
 }
 
@@ -100,6 +112,9 @@ impl Handle {
             (reconciler.rollouts.name(), reconciler.rollouts.ready()),
             (reconciler.sets.name(), reconciler.sets.ready()),
             (reconciler.services.name(), reconciler.services.ready()),
+            (reconciler.analysis.runs.name(), reconciler.analysis.runs.ready()),
+            (reconciler.analysis.templates.name(), reconciler.analysis.templates.ready()),
+            (reconciler.analysis.cluster_templates.name(), reconciler.analysis.cluster_templates.ready()),
         ];
         let missing: Vec<&str> = caches.iter().filter(|(_, ready)| !ready).map(|(name, _)| *name).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("not read yet: {}", missing.join(", "))) }
@@ -122,6 +137,7 @@ impl Handle {
             ("Rollout", reconciler.rollouts.len(), reconciler.rollouts.repairs()),
             ("ReplicaSet", reconciler.sets.len(), reconciler.sets.repairs()),
             ("Service", reconciler.services.len(), reconciler.services.repairs()),
+            ("AnalysisRun", reconciler.analysis.runs.len(), reconciler.analysis.runs.repairs()),
         ] {
             samples.gauge("sluice_cached_objects", "Objects in a cache", &[("kind", kind)], size as f64);
             samples.counter(
@@ -208,6 +224,8 @@ impl Controller {
             route_objects,
             route_memory: RouteMemory::default(),
             workloads,
+            analysis: AnalysisObjects::default(),
+            instance_id: options.instance_id.clone(),
             pods: PodWatches::new(client.clone(), queue.clone()),
             events,
             versions: Versions::new(WATCH_PATIENCE),
@@ -215,7 +233,18 @@ impl Controller {
             counts: Counts::default(),
             metrics: options.metrics.clone(),
         };
-        Controller { options, client, clock, queue, reconciler: Arc::new(reconciler), writer }
+        let runs_queue = Queue::new("AnalysisRuns", |key: &ObjectKey| key.lane(), options.seed);
+        let runs = RunReconciler::new(&reconciler, options.providers.clone());
+        Controller {
+            options,
+            client,
+            clock,
+            queue,
+            runs_queue,
+            reconciler: Arc::new(reconciler),
+            runs: Arc::new(runs),
+            writer,
+        }
     }
 
     /// A handle on this controller's state.
@@ -225,9 +254,10 @@ impl Controller {
 
     /// Runs until `shutdown` completes: then what is under way ends, and the lease is given up.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let Controller { options, client, clock, queue, reconciler, writer } = self;
+        let Controller { options, client, clock, queue, runs_queue, reconciler, runs, writer } = self;
         let mut tasks = tokio::task::JoinSet::new();
         feeds(&options, &client, &queue, &reconciler, &mut tasks);
+        analysis_feeds(&options, &client, (&queue, &runs_queue), &reconciler, &mut tasks);
         tasks.spawn(writer.run());
 
         let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -242,13 +272,16 @@ impl Controller {
             election.spawn(lease::run(client.clone(), lease, leadership.clone(), clock, until));
         }
 
-        let work = work(options.workers, &queue, &reconciler, &leadership);
+        let rollouts = Work { workers: options.workers, queue: &queue };
+        let analyses = Work { workers: options.analysis_workers, queue: &runs_queue };
+        let work = work(rollouts, analyses, &reconciler, &runs, &leadership);
         tokio::select! {
             () = work => {}
             () = shutdown => {
                 // What is ready is finished; nothing new is taken.
                 queue.close();
-                let drained = drain(&queue);
+                runs_queue.close();
+                let drained = async { tokio::join!(drain(&queue), drain(&runs_queue)) };
                 let _ = tokio::time::timeout(Duration::from_secs(10), drained).await;
             }
         }
@@ -261,13 +294,22 @@ impl Controller {
     }
 }
 
+/// A queue and how many work on it.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    workers: usize,
+    queue: &'a Queue<ObjectKey>,
+}
+
 /// Works while leading, over and over.
 async fn work(
-    workers: usize,
-    queue: &Queue<ObjectKey>,
+    rollouts: Work<'_>,
+    analyses: Work<'_>,
     reconciler: &Arc<Reconciler>,
+    runs: &Arc<RunReconciler>,
     leadership: &Leadership,
 ) {
+    let queue = rollouts.queue;
     loop {
         let mut leads = leadership.subscribe();
         if leads.wait_for(|leads| *leads).await.is_err() {
@@ -276,6 +318,9 @@ async fn work(
         reconciler.rollouts.wait_ready().await;
         reconciler.sets.wait_ready().await;
         reconciler.services.wait_ready().await;
+        reconciler.analysis.runs.wait_ready().await;
+        reconciler.analysis.templates.wait_ready().await;
+        reconciler.analysis.cluster_templates.wait_ready().await;
         // Another leader may have written routes meanwhile.
         reconciler.route_memory.clear();
         tracing::info!(
@@ -292,18 +337,37 @@ async fn work(
                 }
             });
         }
-        let pass = {
+        reconciler.analysis.runs.for_each(|key, body| {
+            if body.good().is_some_and(|held| held.object.is_some()) {
+                analyses.queue.add(key.clone());
+            }
+        });
+        let look = {
             let reconciler = Arc::clone(reconciler);
             move |key: ObjectKey| {
                 let reconciler = Arc::clone(&reconciler);
                 async move { reconciler.reconcile(key).await }
             }
         };
-        if leadership.while_leading(queue::run(queue.clone(), workers, pass)).await.is_some() {
-            return; // the queue is closed
+        let measure = {
+            let runs = Arc::clone(runs);
+            move |key: ObjectKey| {
+                let runs = Arc::clone(&runs);
+                async move { runs.reconcile(key).await }
+            }
+        };
+        let both = async {
+            tokio::join!(
+                queue::run(queue.clone(), rollouts.workers, look),
+                queue::run(analyses.queue.clone(), analyses.workers, measure)
+            )
+        };
+        if leadership.while_leading(both).await.is_some() {
+            return; // the queues are closed
         }
         reconciler.pods.clear();
         queue.clear();
+        analyses.queue.clear();
     }
 }
 
@@ -329,11 +393,7 @@ fn feeds(
             None => source,
         }
     };
-    let instance = sluice_api::keys::CONTROLLER_INSTANCE_ID;
-    let selector = match options.instance_id.as_str() {
-        "" => format!("!{instance}"),
-        id => format!("{instance}={id}"),
-    };
+    let selector = instance_selector(&options.instance_id);
     let rollout = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "Rollout");
     let rollouts =
         Source::optional(client.clone(), vec![ApiResource::from_gvk_with_plural(&rollout, "rollouts")])
@@ -379,6 +439,61 @@ fn feeds(
             own.add(ObjectKey::new(Arc::clone(&change.key.namespace), name));
         }
     }));
+}
+
+/// Watches analysis runs and templates.
+fn analysis_feeds(
+    options: &Options,
+    client: &Client,
+    (queue, runs_queue): (&Queue<ObjectKey>, &Queue<ObjectKey>),
+    reconciler: &Arc<Reconciler>,
+    tasks: &mut tokio::task::JoinSet<()>,
+) {
+    let source = optional_source(options, client);
+    let selector = instance_selector(&options.instance_id);
+    let own = |kind: &str, plural: &str| {
+        source(vec![analysis::resource(kind, plural)]).labelled(selector.clone())
+    };
+    let objects = &reconciler.analysis;
+    let (looks, measures) = (queue.clone(), runs_queue.clone());
+    tasks.spawn(objects.runs.clone().feed(own("AnalysisRun", "analysisruns"), move |change| {
+        let (old, new) = (change.old_object(), change.new_object());
+        if new.is_some_and(|held| held.object.is_some()) {
+            measures.add(change.key.clone());
+        }
+        if old.zip(new).is_some_and(|(old, new)| analysis::is_same(old, new)) {
+            return;
+        }
+        for held in old.into_iter().chain(new) {
+            if let RunOwner::Rollout(name, _) = &held.owned.owner {
+                looks.add(ObjectKey::new(Arc::clone(&change.key.namespace), name.as_str()));
+            }
+        }
+    }));
+    let template = |queue: Queue<ObjectKey>, rollouts: Cache<Kept>| {
+        move |change: crate::cache::Change<'_, analysis::Template>| {
+            for (key, _) in rollouts.indexed(&analysis::entry(&change.key.namespace)) {
+                queue.add(key);
+            }
+        }
+    };
+    let feed = template(queue.clone(), reconciler.rollouts.clone());
+    tasks.spawn(objects.templates.clone().feed(own("AnalysisTemplate", "analysistemplates"), feed));
+    // A namespaced installation cannot read what belongs to the cluster.
+    let feed = template(queue.clone(), reconciler.rollouts.clone());
+    let cluster = Source::optional(
+        client.clone(),
+        vec![analysis::resource("ClusterAnalysisTemplate", "clusteranalysistemplates")],
+    )
+    .seeded(options.seed)
+    .labelled(selector.clone());
+    tasks.spawn(objects.cluster_templates.clone().feed(cluster, feed));
+}
+
+/// What objects that are ours by the instance id carry.
+fn instance_selector(id: &str) -> String {
+    let instance = sluice_api::keys::CONTROLLER_INSTANCE_ID;
+    if id.is_empty() { format!("!{instance}") } else { format!("{instance}={id}") }
 }
 
 /// The caches of objects that routes stand in; a change of one is told to the Rollouts that name it.

@@ -157,8 +157,8 @@ pub enum Action {
     TerminateRun {
         /// Its name.
         name: String,
-        /// The resource version that was looked at.
-        resource_version: String,
+        /// Its uid.
+        uid: String,
     },
     /// Delete an analysis run that nothing needs.
     DeleteRun {

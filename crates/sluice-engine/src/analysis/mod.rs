@@ -277,20 +277,25 @@ impl Pass<'_> {
         };
         let body = run::body(&spec);
         let base = format!("{}-{}-{}{}", self.rollout.name, self.hash, self.revision, slot.suffix());
-        let mut name = base.clone();
+        let numbered = format!("{base}.");
+        let is_for_this = |run: &&Arc<Run>| {
+            let is_named = run.name == base || run.name.starts_with(&numbered);
+            is_named && run.is_fresh() && run.fits(slot) && run.body == body
+        };
+        if let Some(run) = self.world.analysis.runs.iter().find(is_for_this).cloned() {
+            self.record(slot, &run);
+            return Wait {
+                reason: WaitReason::Analysis,
+                object: format!("AnalysisRun {}", run.name),
+                seen: "not measured yet".into(),
+                wanted: "Successful".into(),
+            };
+        }
+        let mut name = base;
         let mut number = 0;
-        while let Some(run) = self.run(&name) {
-            if run.is_fresh() && run.fits(slot) && run.body == body {
-                self.record(slot, &run);
-                return Wait {
-                    reason: WaitReason::Analysis,
-                    object: format!("AnalysisRun {name}"),
-                    seen: "not measured yet".into(),
-                    wanted: "Successful".into(),
-                };
-            }
+        while self.run(&name).is_some() {
             number += 1;
-            name = format!("{base}.{number}");
+            name = format!("{numbered}{number}");
         }
         let object = self.run_object(slot, &name, analysis, &spec);
         let reason = format!("{slot} analysis of revision {}", self.revision);
@@ -390,7 +395,7 @@ impl Pass<'_> {
                 writes.push(Write {
                     action: Action::TerminateRun {
                         name: run.name.clone(),
-                        resource_version: run.resource_version.clone(),
+                        uid: run.uid.clone(),
                     },
                     reason: "it does not count any more".into(),
                 });

@@ -79,10 +79,32 @@ pub enum RunOwner {
 
 /// What a run measures, as one number. Differs between processes' builds, so it is never written.
 pub fn body(spec: &AnalysisRunSpec) -> u64 {
-    let parts = json!([spec.metrics, spec.dry_run, spec.measurement_retention, spec.args]);
+    let mut parts = json!([spec.metrics, spec.dry_run, spec.measurement_retention, spec.args]);
+    strip(&mut parts);
     let mut hasher = DefaultHasher::new();
     parts.to_string().hash(&mut hasher);
     hasher.finish()
+}
+
+/// Takes out members that say nothing: Argo Rollouts writes empty objects where templates have none.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(strip);
+            map.retain(|_, value| !says_nothing(value));
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 #[derive(Deserialize)]
