@@ -19,6 +19,8 @@ mod lex;
 mod operate;
 mod parse;
 mod predicates;
+#[cfg(test)]
+mod second_opinion;
 mod time;
 mod types;
 mod value;
