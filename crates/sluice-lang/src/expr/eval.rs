@@ -8,9 +8,8 @@ use super::ast::{Binary, Kind, Node, Unary};
 use super::budget::Budget;
 use super::error::{Error, Span};
 use super::operate::{compute, conversion, fetch, is_in, negate, order, slice_bounds, to_bool, to_int};
-use super::parse::regex;
 use super::value::{Elements, Function, Key, List, MAX_DEPTH, Map, MapForm, Value};
-use super::{functions, predicates, time};
+use super::{functions, pattern, predicates, time};
 
 /// Evaluates an expression.
 ///
@@ -245,7 +244,7 @@ impl<'a> Evaluator<'a> {
             None => {
                 // To compile one takes as long as many other steps.
                 at(node.span, self.budget.take_steps(2_000 + pattern.len() * 100))?;
-                at(node.span, regex(pattern))?.is_match(text)
+                at(node.span, pattern::compile(pattern))?.is_match(text)
             }
         };
         Ok(Value::Bool(holds))

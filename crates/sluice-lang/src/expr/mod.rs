@@ -18,6 +18,7 @@ mod functions;
 mod lex;
 mod operate;
 mod parse;
+mod pattern;
 mod predicates;
 #[cfg(test)]
 mod second_opinion;
