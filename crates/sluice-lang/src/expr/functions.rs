@@ -367,14 +367,22 @@ fn extreme(builtin: Builtin, arguments: &[Value]) -> Outcome {
     for argument in arguments {
         let candidate = match argument {
             Value::List(list) => extreme(builtin, &list.items)?,
-            Value::Int(_) | Value::Int64(_) | Value::Float(_) => argument.clone(),
+            Value::Int(_) | Value::Int64(_) | Value::Float(_) | Value::Duration(_) => argument.clone(),
             other => return Err(invalid(builtin.name(), other)),
         };
         // An empty list has none.
         if matches!(candidate, Value::Nil) {
             continue;
         }
-        if matches!(found, Value::Nil) || compare(&found, &candidate).flatten() == Some(wanted) {
+        if matches!(found, Value::Nil) {
+            found = candidate;
+            continue;
+        }
+        let order = compare(&found, &candidate).ok_or_else(|| {
+            let operator = if builtin == Builtin::Max { "<" } else { ">" };
+            format!("invalid operation: {} {operator} {}", found.go_type(), candidate.go_type())
+        })?;
+        if order == Some(wanted) {
             found = candidate;
         }
     }
