@@ -55,7 +55,7 @@ fn as_int(value: &Value) -> Result<i64, String> {
             };
             format!("strconv.ParseInt: parsing {}: {reason}", go_format::quote(text))
         }),
-        other => Err(format!("asInt() not supported on {} {}", other.go_type(), other.to_text())),
+        other => Err(format!("asInt() not supported on {} {}", other.go_type(), other.in_message())),
     }
 }
 
@@ -65,7 +65,7 @@ fn as_float(value: &Value) -> Result<f64, String> {
         Value::Float(x) => Ok(*x),
         Value::String(text) => parse_float(text)
             .map_err(|reason| format!("strconv.ParseFloat: parsing {}: {reason}", go_format::quote(text))),
-        other => Err(format!("asFloat() not supported on {} {}", other.go_type(), other.to_text())),
+        other => Err(format!("asFloat() not supported on {} {}", other.go_type(), other.in_message())),
     }
 }
 
@@ -74,6 +74,9 @@ fn parse_float(text: &str) -> Result<f64, &'static str> {
     let is_named = text.contains(|c: char| c.eq_ignore_ascii_case(&'n'));
     if x.is_infinite() && !is_named { Err("value out of range") } else { Ok(x) }
 }
+
+/// How often an item is looked at when a list is sorted.
+pub const SORTING: usize = 16;
 
 fn text(value: &Value) -> Result<&Arc<str>, String> {
     match value {
@@ -84,14 +87,13 @@ fn text(value: &Value) -> Result<&Arc<str>, String> {
 
 /// Calls a function of the language.
 pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Timestamp) -> Outcome {
-    for argument in arguments {
-        let work = match argument {
-            Value::String(text) => text.len() / 64,
-            Value::List(list) => list.items.len(),
-            Value::Map(map) => map.entries.len(),
-            _ => 0,
-        };
-        budget.take_steps(work)?;
+    let looks_at_the_whole = match (builtin, arguments.first()) {
+        (Builtin::Len, Some(Value::String(_))) => true,
+        (Builtin::Len | Builtin::Type | Builtin::First | Builtin::Last | Builtin::Get, _) => false,
+        _ => true,
+    };
+    if looks_at_the_whole {
+        budget.take_steps(arguments.iter().map(Value::weight).fold(0, usize::saturating_add))?;
     }
     let nil = Value::Nil;
     let argument = |position: usize| arguments.get(position).unwrap_or(&nil);
@@ -127,7 +129,7 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
             }
             number => super::operate::to_float(number).map(Value::Float),
         },
-        Builtin::String => made(first.to_text(), budget),
+        Builtin::String => made(first.to_text_within(budget.cells_left()), budget),
         Builtin::ToJson => made(first.to_json_indented()?, budget),
         Builtin::FromJson => from_json(text(first)?, budget),
         Builtin::ToBase64 => made(STANDARD.encode(&**text(first)?), budget),
@@ -163,8 +165,15 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
         Builtin::Duration => {
             go_duration::parse(text(first)?).map(Value::Duration).map_err(|error| error.to_string())
         }
-        Builtin::Date => time::date(arguments),
-        Builtin::Timezone => time::zone(text(first)?),
+        Builtin::Date => {
+            budget.take_steps(if arguments.len() > 2 { 10_000 } else { 10 })?;
+            time::date(arguments)
+        }
+        Builtin::Timezone => {
+            // It may have to be looked for on the machine.
+            budget.take_steps(10_000)?;
+            time::zone(text(first)?)
+        }
         Builtin::First => Ok(fetch(first, &Value::Int(0)).unwrap_or(Value::Nil)),
         Builtin::Last => Ok(fetch(first, &Value::Int(-1)).unwrap_or(Value::Nil)),
         Builtin::Get => match first {
@@ -448,7 +457,7 @@ fn maps(builtin: Builtin, value: &Value, budget: &mut Budget) -> Outcome {
 
 fn from_pairs(value: &Value, budget: &mut Budget) -> Outcome {
     let Value::List(list) = value else {
-        return Err(format!("cannot transform {} from pairs", value.to_text()));
+        return Err(format!("cannot transform {} from pairs", value.in_message()));
     };
     budget.take_cells(list.items.len())?;
     let mut entries = BTreeMap::new();
@@ -457,8 +466,8 @@ fn from_pairs(value: &Value, budget: &mut Budget) -> Outcome {
             Value::List(pair) if pair.items.len() == 2 => {
                 entries.insert(to_key(&pair.items[0])?, pair.items[1].clone());
             }
-            Value::List(_) => return Err(format!("invalid pair length {}", item.to_text())),
-            _ => return Err(format!("invalid pair {}", item.to_text())),
+            Value::List(_) => return Err(format!("invalid pair length {}", item.in_message())),
+            _ => return Err(format!("invalid pair {}", item.in_message())),
         }
     }
     Ok(Value::Map(Map::new(MapForm::AnyKeys, entries)))
@@ -515,7 +524,7 @@ fn lists(builtin: Builtin, arguments: &[Value], budget: &mut Budget) -> Outcome 
         Builtin::Uniq => {
             let mut kept: Vec<Value> = Vec::new();
             for item in list.items.iter() {
-                budget.take_steps(kept.len())?;
+                budget.take_steps(kept.len().saturating_mul(item.weight()))?;
                 if !kept.iter().any(|other| equal(item, other)) {
                     kept.push(item.clone());
                 }
@@ -545,7 +554,7 @@ fn lists(builtin: Builtin, arguments: &[Value], budget: &mut Budget) -> Outcome 
                 }
             };
             budget.take_cells(list.items.len())?;
-            budget.take_steps(list.items.len().saturating_mul(4))?;
+            budget.take_steps(arguments[0].weight().saturating_mul(SORTING))?;
             sort(list, descending)
         }
     }

@@ -58,7 +58,7 @@ pub struct List {
     pub of: Elements,
     /// What it holds.
     pub items: Arc<[Value]>,
-    depth: u16,
+    extent: Extent,
 }
 
 /// What a list may hold.
@@ -94,39 +94,59 @@ pub struct Record {
     pub shape: Arc<Shape>,
     /// Their values, in the order of the shape.
     pub values: Arc<[Value]>,
+    extent: Extent,
+}
+
+/// How much there is to walk over.
+///
+/// Values share their parts, so one that is quickly made can be large beyond measure to walk over: a list
+/// that holds the same list twice, which holds the same list twice, and so on.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// Levels of lists, maps and records.
     depth: u16,
+    /// Parts, and parts of parts; texts count by their length.
+    weight: usize,
+}
+
+impl Extent {
+    fn above<'a>(parts: impl Iterator<Item = &'a Value>) -> Self {
+        parts.fold(Self { depth: 1, weight: 1 }, |whole, part| Self {
+            depth: whole.depth.max(part.depth().saturating_add(1)),
+            weight: whole.weight.saturating_add(part.weight()),
+        })
+    }
 }
 
 impl List {
     /// Makes a list.
     pub fn new(of: Elements, items: impl Into<Arc<[Value]>>) -> Self {
         let items = items.into();
-        // Numbers and strings have no parts.
-        let depth = match of {
-            Elements::Any | Elements::Record(_) | Elements::Pair => depth_above(items.iter()),
-            Elements::Int | Elements::Float | Elements::String => 1,
+        let extent = match of {
+            Elements::Int | Elements::Float => Extent { depth: 1, weight: items.len() + 1 },
+            Elements::Any | Elements::Record(_) | Elements::Pair | Elements::String => {
+                Extent::above(items.iter())
+            }
         };
-        Self { of, items, depth }
+        Self { of, items, extent }
     }
 }
 
 impl Map {
     /// Makes a map.
     pub fn new(form: MapForm, entries: BTreeMap<Key, Value>) -> Self {
-        let depth = depth_above(entries.values());
-        Self { form, entries: Arc::new(entries), depth }
+        let keys: usize = entries.keys().map(Key::weight).sum();
+        let mut extent = Extent::above(entries.values());
+        extent.weight = extent.weight.saturating_add(keys);
+        Self { form, entries: Arc::new(entries), extent }
     }
-}
-
-fn depth_above<'a>(parts: impl Iterator<Item = &'a Value>) -> u16 {
-    parts.map(Value::depth).max().unwrap_or(0).saturating_add(1)
 }
 
 impl Record {
     /// Makes a record.
     pub fn new(shape: Arc<Shape>, values: Vec<Value>) -> Self {
-        let depth = depth_above(values.iter());
-        Self { shape, values: values.into(), depth }
+        let extent = Extent::above(values.iter());
+        Self { shape, values: values.into(), extent }
     }
 
     /// Returns a member.
@@ -143,7 +163,7 @@ pub struct Map {
     pub form: MapForm,
     /// Keys and values.
     pub entries: Arc<BTreeMap<Key, Value>>,
-    depth: u16,
+    extent: Extent,
 }
 
 /// The kinds of maps.
@@ -239,6 +259,13 @@ impl Key {
         })
     }
 
+    fn weight(&self) -> usize {
+        match self {
+            Key::String(text) => text_weight(text),
+            _ => 1,
+        }
+    }
+
     /// The value that the key was made of.
     pub fn value(&self) -> Value {
         match self {
@@ -252,6 +279,10 @@ impl Key {
             Key::String(text) => Value::String(text.clone()),
         }
     }
+}
+
+fn text_weight(text: &str) -> usize {
+    1 + text.len() / 64
 }
 
 impl From<bool> for Value {
@@ -329,10 +360,21 @@ impl Value {
     /// Levels of lists, maps and records.
     pub fn depth(&self) -> u16 {
         match self {
-            Value::List(list) => list.depth,
-            Value::Map(map) => map.depth,
-            Value::Record(record) => record.depth,
+            Value::List(list) => list.extent.depth,
+            Value::Map(map) => map.extent.depth,
+            Value::Record(record) => record.extent.depth,
             _ => 0,
+        }
+    }
+
+    /// How much work it is to walk over the whole value.
+    pub fn weight(&self) -> usize {
+        match self {
+            Value::List(list) => list.extent.weight,
+            Value::Map(map) => map.extent.weight,
+            Value::Record(record) => record.extent.weight,
+            Value::String(text) => text_weight(text),
+            _ => 1,
         }
     }
 
@@ -366,12 +408,25 @@ impl Value {
 
     /// The value as Go's `%v` prints it: `1e+06`, `[1 2]`, `map[a:1]`, `<nil>`.
     pub fn to_text(&self) -> String {
+        self.to_text_within(usize::MAX)
+    }
+
+    /// As [`Value::to_text`], but stops soon after so many bytes.
+    pub fn to_text_within(&self, bytes: usize) -> String {
         let mut text = String::new();
-        self.push_text(&mut text);
+        self.push_text(&mut text, bytes);
         text
     }
 
-    fn push_text(&self, text: &mut String) {
+    /// The value in a message, which is cut anyway.
+    pub(super) fn in_message(&self) -> String {
+        self.to_text_within(2_000)
+    }
+
+    fn push_text(&self, text: &mut String, bytes: usize) {
+        if text.len() > bytes {
+            return;
+        }
         match self {
             Value::Nil => text.push_str("<nil>"),
             // Writing to a string cannot fail.
@@ -379,17 +434,20 @@ impl Value {
             Value::Int(x) | Value::Int64(x) => _ = write!(text, "{x}"),
             Value::Float(x) => text.push_str(&go_format::float(*x)),
             Value::String(x) => text.push_str(x),
-            Value::List(list) => push_spaced(text, '[', ']', list.items.iter()),
-            Value::Record(record) => push_spaced(text, '{', '}', record.values.iter()),
+            Value::List(list) => push_spaced(text, '[', ']', list.items.iter(), bytes),
+            Value::Record(record) => push_spaced(text, '{', '}', record.values.iter(), bytes),
             Value::Map(map) => {
                 text.push_str("map[");
                 for (position, (key, value)) in map.entries.iter().enumerate() {
                     if position > 0 {
                         text.push(' ');
                     }
-                    key.value().push_text(text);
+                    key.value().push_text(text, bytes);
                     text.push(':');
-                    value.push_text(text);
+                    value.push_text(text, bytes);
+                    if text.len() > bytes {
+                        return;
+                    }
                 }
                 text.push(']');
             }
@@ -452,13 +510,22 @@ impl Value {
     }
 }
 
-fn push_spaced<'a>(text: &mut String, open: char, close: char, items: impl Iterator<Item = &'a Value>) {
+fn push_spaced<'a>(
+    text: &mut String,
+    open: char,
+    close: char,
+    items: impl Iterator<Item = &'a Value>,
+    bytes: usize,
+) {
     text.push(open);
     for (position, item) in items.enumerate() {
         if position > 0 {
             text.push(' ');
         }
-        item.push_text(text);
+        if text.len() > bytes {
+            return;
+        }
+        item.push_text(text, bytes);
     }
     text.push(close);
 }
