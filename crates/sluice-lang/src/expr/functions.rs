@@ -2,7 +2,6 @@
 //!
 //! Work and memory are counted before they are spent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -11,10 +10,9 @@ use jiff::Timestamp;
 
 use super::budget::Budget;
 use super::builtins::Builtin;
-use super::operate::{Outcome, conversion, fetch, index_in, to_int, to_key};
-use super::predicates::sort;
-use super::time;
-use super::value::{Elements, Function, List, Map, MapForm, Value, compare, equal};
+use super::operate::{Outcome, conversion, fetch, index_in, to_int};
+use super::value::{Function, Value, compare};
+use super::{lists, texts, time};
 use crate::{go_duration, go_format};
 
 /// Calls one of the functions that analysis adds. `result` is the whole result, because two of them look at
@@ -78,7 +76,7 @@ fn parse_float(text: &str) -> Result<f64, &'static str> {
 /// How often an item is looked at when a list is sorted.
 pub const SORTING: usize = 16;
 
-fn text(value: &Value) -> Result<&Arc<str>, String> {
+pub fn text(value: &Value) -> Result<&Arc<str>, String> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(conversion(other, "string")),
@@ -150,7 +148,7 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
         | Builtin::IndexOf
         | Builtin::LastIndexOf
         | Builtin::HasPrefix
-        | Builtin::HasSuffix => texts(builtin, arguments, budget),
+        | Builtin::HasSuffix => texts::call(builtin, arguments, budget),
         Builtin::Max | Builtin::Min => match arguments {
             // The greatest of one thing is that thing, whatever it is.
             [only] if !matches!(only, Value::List(_)) => Ok(only.clone()),
@@ -183,14 +181,14 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
             from => Ok(fetch(from, argument(1)).unwrap_or(Value::Nil)),
         },
         Builtin::Keys | Builtin::Values | Builtin::ToPairs | Builtin::FromPairs => {
-            maps(builtin, first, budget)
+            lists::call_for_maps(builtin, first, budget)
         }
         Builtin::Take
         | Builtin::Reverse
         | Builtin::Uniq
         | Builtin::Concat
         | Builtin::Flatten
-        | Builtin::Sort => lists(builtin, arguments, budget),
+        | Builtin::Sort => lists::call(builtin, arguments, budget),
         Builtin::BitNot => Ok(Value::Int(!bits(builtin, first)?)),
         Builtin::BitAnd
         | Builtin::BitOr
@@ -217,11 +215,11 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
     }
 }
 
-fn invalid(name: &str, value: &Value) -> String {
+pub fn invalid(name: &str, value: &Value) -> String {
     format!("invalid argument for {name} (type {})", value.go_type())
 }
 
-fn made(text: String, budget: &mut Budget) -> Outcome {
+pub fn made(text: String, budget: &mut Budget) -> Outcome {
     budget.take_cells(text.len())?;
     Ok(text.into())
 }
@@ -257,117 +255,6 @@ fn from_json(text: &str, budget: &mut Budget) -> Outcome {
     budget.take_cells(text.len() / 2 + 1)?;
     let json: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Ok(Value::from(&json))
-}
-
-fn texts(builtin: Builtin, arguments: &[Value], budget: &mut Budget) -> Outcome {
-    let nil = Value::Nil;
-    let argument = |position: usize| arguments.get(position).unwrap_or(&nil);
-    if builtin == Builtin::Join {
-        return join(argument(0), arguments.get(1), budget);
-    }
-    let subject = text(argument(0))?;
-    let part = || text(argument(1));
-    let place = |place: Option<usize>| Value::Int(place.map_or(-1, |place| place as i64));
-    match builtin {
-        Builtin::Trim => match arguments.get(1) {
-            Some(set) => {
-                let set = text(set)?;
-                // Each character is looked for in the set.
-                budget.take_steps((subject.len() / 64).saturating_mul(set.len()))?;
-                made(subject.trim_matches(|c| set.contains(c)).to_owned(), budget)
-            }
-            None => made(subject.trim().to_owned(), budget),
-        },
-        Builtin::TrimPrefix => {
-            let part = if arguments.len() > 1 { part()?.clone() } else { " ".into() };
-            made(subject.strip_prefix(&*part).unwrap_or(subject).to_owned(), budget)
-        }
-        Builtin::TrimSuffix => {
-            let part = if arguments.len() > 1 { part()?.clone() } else { " ".into() };
-            made(subject.strip_suffix(&*part).unwrap_or(subject).to_owned(), budget)
-        }
-        Builtin::Upper => made(subject.to_uppercase(), budget),
-        Builtin::Lower => made(subject.to_lowercase(), budget),
-        Builtin::IndexOf => Ok(place(subject.find(&**part()?))),
-        Builtin::LastIndexOf => Ok(place(subject.rfind(&**part()?))),
-        Builtin::HasPrefix => Ok(Value::Bool(subject.starts_with(&**part()?))),
-        Builtin::HasSuffix => Ok(Value::Bool(subject.ends_with(&**part()?))),
-        Builtin::Split | Builtin::SplitAfter => {
-            let limit = arguments.get(2).map(to_int).transpose()?;
-            let parts = split(subject, part()?, limit, builtin == Builtin::SplitAfter);
-            budget.take_cells(parts.len() + subject.len())?;
-            let items: Vec<Value> = parts.into_iter().map(Value::from).collect();
-            Ok(Value::List(List::new(Elements::String, items)))
-        }
-        Builtin::Replace => {
-            let (old, new) = (part()?, text(argument(2))?);
-            let limit = arguments.get(3).map(to_int).transpose()?;
-            let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-            let count = subject.matches(&**old).count().min(limit);
-            budget.take_cells(subject.len().saturating_add(count.saturating_mul(new.len())))?;
-            Ok(subject.replacen(&**old, new, limit).into())
-        }
-        _ => {
-            let count = to_int(argument(1))?;
-            let Ok(count) = usize::try_from(count) else {
-                return Err(format!("invalid argument for repeat (expected positive integer, got {count})"));
-            };
-            budget.take_cells(subject.len().saturating_mul(count))?;
-            Ok(if subject.is_empty() { "".into() } else { subject.repeat(count).into() })
-        }
-    }
-}
-
-/// Cuts a text as Go does: a limit is the most parts, none is no limit, and an empty separator stands
-/// between any two characters.
-fn split<'a>(text: &'a str, separator: &str, limit: Option<i64>, keep: bool) -> Vec<&'a str> {
-    let limit = match limit {
-        Some(0) => return Vec::new(),
-        Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
-        None => usize::MAX,
-    };
-    let mut parts = Vec::new();
-    let mut rest = text;
-    if separator.is_empty() {
-        while let Some(c) = rest.chars().next() {
-            if parts.len() + 1 == limit {
-                break;
-            }
-            let (part, after) = rest.split_at(c.len_utf8());
-            parts.push(part);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(rest);
-        }
-        return parts;
-    }
-    while parts.len() + 1 < limit {
-        let Some(place) = rest.find(separator) else { break };
-        let after = place + separator.len();
-        parts.push(if keep { &rest[..after] } else { &rest[..place] });
-        rest = &rest[after..];
-    }
-    parts.push(rest);
-    parts
-}
-
-fn join(list: &Value, glue: Option<&Value>, budget: &mut Budget) -> Outcome {
-    let glue = glue.map(text).transpose()?;
-    let glue = glue.map_or("", |glue| glue);
-    let Value::List(list) = list else { return Err(invalid("join", list)) };
-    if !matches!(list.of, Elements::Any | Elements::String) {
-        return Err(format!("invalid argument for join (type {})", list.of.go_type()));
-    }
-    let mut joined = String::new();
-    for (position, item) in list.items.iter().enumerate() {
-        let item = text(item)?;
-        let glue = if position > 0 { glue } else { "" };
-        budget.take_cells(glue.len() + item.len())?;
-        joined.push_str(glue);
-        joined.push_str(item);
-    }
-    Ok(joined.into())
 }
 
 fn extreme(builtin: Builtin, arguments: &[Value]) -> Outcome {
@@ -429,146 +316,6 @@ fn median(mut numbers: Vec<f64>) -> f64 {
         count if count % 2 == 1 => numbers[middle],
         _ => f64::midpoint(numbers[middle - 1], numbers[middle]),
     }
-}
-
-fn maps(builtin: Builtin, value: &Value, budget: &mut Budget) -> Outcome {
-    if builtin == Builtin::FromPairs {
-        return from_pairs(value, budget);
-    }
-    let Value::Map(map) = value else {
-        let kind = kind(value);
-        return Err(match builtin {
-            Builtin::Keys => format!("cannot get keys from {kind}"),
-            Builtin::Values => format!("cannot get values from {kind}"),
-            _ => format!("cannot transform {kind} to pairs"),
-        });
-    };
-    budget.take_cells(map.entries.len())?;
-    Ok(match builtin {
-        Builtin::Keys => Value::list(map.entries.keys().map(super::value::Key::value)),
-        Builtin::Values => Value::list(map.entries.values().cloned()),
-        _ => {
-            budget.take_cells(map.entries.len() * 2)?;
-            let pair = |(key, value): (&super::value::Key, &Value)| Value::list([key.value(), value.clone()]);
-            Value::List(List::new(Elements::Pair, map.entries.iter().map(pair).collect::<Vec<_>>()))
-        }
-    })
-}
-
-fn from_pairs(value: &Value, budget: &mut Budget) -> Outcome {
-    let Value::List(list) = value else {
-        return Err(format!("cannot transform {} from pairs", value.in_message()));
-    };
-    budget.take_cells(list.items.len())?;
-    let mut entries = BTreeMap::new();
-    for item in list.items.iter() {
-        match item {
-            Value::List(pair) if pair.items.len() == 2 => {
-                entries.insert(to_key(&pair.items[0])?, pair.items[1].clone());
-            }
-            Value::List(_) => return Err(format!("invalid pair length {}", item.in_message())),
-            _ => return Err(format!("invalid pair {}", item.in_message())),
-        }
-    }
-    Ok(Value::Map(Map::new(MapForm::AnyKeys, entries)))
-}
-
-/// Go's word for what a value is made of.
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Nil => "invalid".to_owned(),
-        Value::List(_) => "slice".to_owned(),
-        Value::Map(_) => "map".to_owned(),
-        Value::Record(_) | Value::Time(_) => "struct".to_owned(),
-        Value::Duration(_) => "int64".to_owned(),
-        Value::Zone(_) => "ptr".to_owned(),
-        Value::Function(_) => "func".to_owned(),
-        other => other.go_type().into_owned(),
-    }
-}
-
-fn lists(builtin: Builtin, arguments: &[Value], budget: &mut Budget) -> Outcome {
-    let name = builtin.name();
-    let mut whole = Vec::new();
-    for argument in arguments.iter().take(if builtin == Builtin::Concat { usize::MAX } else { 1 }) {
-        match argument {
-            Value::List(list) => whole.push(list),
-            // Go sorts nothing of what is no list.
-            _ if builtin == Builtin::Sort => return Ok(Value::list([])),
-            other if builtin == Builtin::Take => return Err(format!("cannot take from {}", kind(other))),
-            other => return Err(format!("cannot {name} {}", kind(other))),
-        }
-    }
-    let Some(list) = whole.first() else { return Ok(Value::Nil) };
-    let second = arguments.get(1);
-    match builtin {
-        Builtin::Take => {
-            let count = match second {
-                Some(Value::Int(count) | Value::Int64(count)) => *count,
-                other => {
-                    let kind = kind(other.unwrap_or(&Value::Nil));
-                    return Err(format!("cannot take {kind} elements"));
-                }
-            };
-            let Ok(count) = usize::try_from(count) else {
-                return Err("reflect.Value.Slice: slice index out of bounds".to_owned());
-            };
-            let count = count.min(list.items.len());
-            budget.take_cells(count)?;
-            Ok(Value::List(List::new(list.of.clone(), &list.items[..count])))
-        }
-        Builtin::Reverse => {
-            budget.take_cells(list.items.len())?;
-            Ok(Value::list(list.items.iter().rev().cloned()))
-        }
-        Builtin::Uniq => {
-            let mut kept: Vec<Value> = Vec::new();
-            for item in list.items.iter() {
-                budget.take_steps(kept.len().saturating_mul(item.weight()))?;
-                if !kept.iter().any(|other| equal(item, other)) {
-                    kept.push(item.clone());
-                }
-            }
-            budget.take_cells(kept.len())?;
-            Ok(Value::list(kept))
-        }
-        Builtin::Concat => {
-            budget.take_cells(whole.iter().map(|list| list.items.len()).sum())?;
-            Ok(Value::list(whole.iter().flat_map(|list| list.items.iter().cloned())))
-        }
-        Builtin::Flatten => {
-            let mut items = Vec::new();
-            flatten(list, &mut items, budget)?;
-            Ok(Value::list(items))
-        }
-        _ => {
-            let descending = match second {
-                None => false,
-                Some(Value::String(order)) if &**order == "asc" => false,
-                Some(Value::String(order)) if &**order == "desc" => true,
-                Some(Value::String(order)) => {
-                    return Err(format!("invalid order {order}, expected asc or desc"));
-                }
-                Some(other) => {
-                    return Err(format!("sort order argument must be a string (got {})", other.go_type()));
-                }
-            };
-            budget.take_cells(list.items.len())?;
-            budget.take_steps(arguments[0].weight().saturating_mul(SORTING))?;
-            sort(list, descending)
-        }
-    }
-}
-
-fn flatten(list: &List, items: &mut Vec<Value>, budget: &mut Budget) -> Result<(), String> {
-    budget.take_cells(list.items.len())?;
-    for item in list.items.iter() {
-        match item {
-            Value::List(inner) => flatten(inner, items, budget)?,
-            other => items.push(other.clone()),
-        }
-    }
-    Ok(())
 }
 
 fn bits(builtin: Builtin, value: &Value) -> Result<i64, String> {
