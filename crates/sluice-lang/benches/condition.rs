@@ -25,7 +25,7 @@ fn condition(criterion: &mut Criterion) {
         serde_json::json!({"data": {"items": [{"name": "a", "value": 1}, {"name": "b", "value": 2}]}});
     let path = JsonPath::parse("{$.data.items[?(@.name==\"b\")].value}").expect("a path");
     criterion.bench_function("path", |bench| {
-        bench.iter(|| path.find(black_box(&document)).map(|found| found.len()))
+        bench.iter(|| path.find(black_box(&document)).map(|found| found.len()));
     });
 }
 

@@ -4,7 +4,7 @@
 //! and memory are counted, and what is too much is an error of that one measurement.
 
 /// Most steps; a step is a node that is evaluated or an item that is looked at.
-const MAX_STEPS: u64 = 1_000_000;
+const MAX_STEPS: u64 = 5_000_000;
 /// Most items and characters that are made, all together; the figure of the original.
 const MAX_CELLS: u64 = 1_000_000;
 
@@ -41,6 +41,11 @@ impl Budget {
             }
             _ => Err("memory budget exceeded"),
         }
+    }
+
+    /// Room that is left.
+    pub fn cells_left(&self) -> usize {
+        usize::try_from(self.cells).unwrap_or(usize::MAX)
     }
 
     /// Takes steps for reading a text.

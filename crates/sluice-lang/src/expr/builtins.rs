@@ -195,7 +195,7 @@ impl Builtin {
                     if is_list(argument) {
                         return Ok(Type::Any);
                     }
-                    if !argument.is_number() {
+                    if !(argument.is_number() || *argument == Type::Duration) {
                         return Err(invalid(self.name(), argument));
                     }
                 }

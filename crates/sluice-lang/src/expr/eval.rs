@@ -8,9 +8,8 @@ use super::ast::{Binary, Kind, Node, Unary};
 use super::budget::Budget;
 use super::error::{Error, Span};
 use super::operate::{compute, conversion, fetch, is_in, negate, order, slice_bounds, to_bool, to_int};
-use super::parse::regex;
 use super::value::{Elements, Function, Key, List, MAX_DEPTH, Map, MapForm, Value};
-use super::{functions, predicates, time};
+use super::{functions, pattern, predicates, time};
 
 /// Evaluates an expression.
 ///
@@ -90,7 +89,10 @@ impl<'a> Evaluator<'a> {
     /// Kinds of nodes that few conditions have, apart so that the frame of the others stays small.
     fn rare(&mut self, node: &'a Node) -> Evaluated {
         match &node.kind {
-            Kind::Env => Ok(self.env()),
+            Kind::Env => {
+                at(node.span, self.budget.take_steps(20))?;
+                Ok(self.env())
+            }
             Kind::Name(name) => {
                 let known = self.variables.iter().rev().find(|(variable, _)| **variable == **name);
                 at(node.span, known.map(|(_, value)| value.clone()).ok_or(format!("unknown name {name}")))
@@ -195,9 +197,13 @@ impl<'a> Evaluator<'a> {
         let right = self.eval(right)?;
         // What may be large is counted before it is done.
         let work = match (operator, &left, &right) {
-            (Binary::In, _, Value::List(list)) => self.budget.take_steps(list.items.len()),
-            (Binary::Equal | Binary::NotEqual, Value::List(a), Value::List(b)) => {
-                self.budget.take_steps(a.items.len().min(b.items.len()))
+            (Binary::In, needle, Value::List(list)) => {
+                // No item is walked over further than what is looked for.
+                self.budget.take_steps(list.items.len().saturating_mul(needle.weight()))
+            }
+            (Binary::In, needle, Value::Map(_)) => self.budget.take_steps(needle.weight().saturating_mul(8)),
+            (Binary::Equal | Binary::NotEqual, a, b) => {
+                self.budget.take_steps(a.weight().min(b.weight()) - 1)
             }
             (Binary::Add, Value::String(a), Value::String(b)) => self.budget.take_cells(a.len() + b.len()),
             (_, Value::String(text), Value::String(_)) => self.budget.take_reading(text.len()),
@@ -245,7 +251,7 @@ impl<'a> Evaluator<'a> {
             None => {
                 // To compile one takes as long as many other steps.
                 at(node.span, self.budget.take_steps(2_000 + pattern.len() * 100))?;
-                at(node.span, regex(pattern))?.is_match(text)
+                at(node.span, pattern::compile(pattern))?.is_match(text)
             }
         };
         Ok(Value::Bool(holds))
@@ -257,6 +263,8 @@ impl<'a> Evaluator<'a> {
             return Err(Halt::Cut);
         }
         let key = self.eval(key)?;
+        // A map compares a long name with several others.
+        at(node.span, self.budget.take_steps((key.weight() - 1).saturating_mul(8)))?;
         at(node.span, fetch(&base, &key))
     }
 
@@ -278,7 +286,9 @@ impl<'a> Evaluator<'a> {
             other if to.is_none() => {
                 return at(span, Err(format!("invalid argument for len (type {})", other.go_type())));
             }
-            _ => return at(span, Err(format!("cannot slice {}", from.unwrap_or(Value::Int(0)).to_text()))),
+            _ => {
+                return at(span, Err(format!("cannot slice {}", from.unwrap_or(Value::Int(0)).in_message())));
+            }
         };
         let end = |value: Option<Value>, open: i64| value.map_or(Ok(open), |value| to_int(&value));
         let (from, to) = (at(span, end(from, 0))?, at(span, end(to, length as i64))?);
@@ -344,10 +354,16 @@ impl<'a> Evaluator<'a> {
     }
 }
 
+/// Most parts of a value that an expression makes, shared ones counted as often as they are met.
+const MAX_WEIGHT: usize = 10_000_000;
+
 /// Refuses values that are nested so deeply that it would take a deep stack to look at them.
 pub fn shallow(value: Value) -> Result<Value, String> {
     if value.depth() > MAX_DEPTH {
         return Err(format!("value is nested more than {MAX_DEPTH} levels deep"));
+    }
+    if value.weight() > MAX_WEIGHT {
+        return Err("memory budget exceeded".to_owned());
     }
     Ok(value)
 }

@@ -2,7 +2,6 @@
 //!
 //! Work and memory are counted before they are spent.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -11,10 +10,9 @@ use jiff::Timestamp;
 
 use super::budget::Budget;
 use super::builtins::Builtin;
-use super::operate::{Outcome, conversion, fetch, index_in, to_int, to_key};
-use super::predicates::sort;
-use super::time;
-use super::value::{Elements, Function, List, Map, MapForm, Value, compare, equal};
+use super::operate::{Outcome, conversion, fetch, index_in, to_int};
+use super::value::{Function, Value, compare};
+use super::{lists, texts, time};
 use crate::{go_duration, go_format};
 
 /// Calls one of the functions that analysis adds. `result` is the whole result, because two of them look at
@@ -55,7 +53,7 @@ fn as_int(value: &Value) -> Result<i64, String> {
             };
             format!("strconv.ParseInt: parsing {}: {reason}", go_format::quote(text))
         }),
-        other => Err(format!("asInt() not supported on {} {}", other.go_type(), other.to_text())),
+        other => Err(format!("asInt() not supported on {} {}", other.go_type(), other.in_message())),
     }
 }
 
@@ -65,7 +63,7 @@ fn as_float(value: &Value) -> Result<f64, String> {
         Value::Float(x) => Ok(*x),
         Value::String(text) => parse_float(text)
             .map_err(|reason| format!("strconv.ParseFloat: parsing {}: {reason}", go_format::quote(text))),
-        other => Err(format!("asFloat() not supported on {} {}", other.go_type(), other.to_text())),
+        other => Err(format!("asFloat() not supported on {} {}", other.go_type(), other.in_message())),
     }
 }
 
@@ -75,7 +73,10 @@ fn parse_float(text: &str) -> Result<f64, &'static str> {
     if x.is_infinite() && !is_named { Err("value out of range") } else { Ok(x) }
 }
 
-fn text(value: &Value) -> Result<&Arc<str>, String> {
+/// How often an item is looked at when a list is sorted.
+pub const SORTING: usize = 16;
+
+pub fn text(value: &Value) -> Result<&Arc<str>, String> {
     match value {
         Value::String(text) => Ok(text),
         other => Err(conversion(other, "string")),
@@ -84,14 +85,13 @@ fn text(value: &Value) -> Result<&Arc<str>, String> {
 
 /// Calls a function of the language.
 pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Timestamp) -> Outcome {
-    for argument in arguments {
-        let work = match argument {
-            Value::String(text) => text.len() / 64,
-            Value::List(list) => list.items.len(),
-            Value::Map(map) => map.entries.len(),
-            _ => 0,
-        };
-        budget.take_steps(work)?;
+    let looks_at_the_whole = match (builtin, arguments.first()) {
+        (Builtin::Len, Some(Value::String(_))) => true,
+        (Builtin::Len | Builtin::Type | Builtin::First | Builtin::Last | Builtin::Get, _) => false,
+        _ => true,
+    };
+    if looks_at_the_whole {
+        budget.take_steps(arguments.iter().map(Value::weight).fold(0, usize::saturating_add))?;
     }
     let nil = Value::Nil;
     let argument = |position: usize| arguments.get(position).unwrap_or(&nil);
@@ -127,7 +127,7 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
             }
             number => super::operate::to_float(number).map(Value::Float),
         },
-        Builtin::String => made(first.to_text(), budget),
+        Builtin::String => made(first.to_text_within(budget.cells_left()), budget),
         Builtin::ToJson => made(first.to_json_indented()?, budget),
         Builtin::FromJson => from_json(text(first)?, budget),
         Builtin::ToBase64 => made(STANDARD.encode(&**text(first)?), budget),
@@ -148,7 +148,7 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
         | Builtin::IndexOf
         | Builtin::LastIndexOf
         | Builtin::HasPrefix
-        | Builtin::HasSuffix => texts(builtin, arguments, budget),
+        | Builtin::HasSuffix => texts::call(builtin, arguments, budget),
         Builtin::Max | Builtin::Min => match arguments {
             // The greatest of one thing is that thing, whatever it is.
             [only] if !matches!(only, Value::List(_)) => Ok(only.clone()),
@@ -163,8 +163,15 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
         Builtin::Duration => {
             go_duration::parse(text(first)?).map(Value::Duration).map_err(|error| error.to_string())
         }
-        Builtin::Date => time::date(arguments),
-        Builtin::Timezone => time::zone(text(first)?),
+        Builtin::Date => {
+            budget.take_steps(if arguments.len() > 2 { 10_000 } else { 10 })?;
+            time::date(arguments)
+        }
+        Builtin::Timezone => {
+            // It may have to be looked for on the machine.
+            budget.take_steps(10_000)?;
+            time::zone(text(first)?)
+        }
         Builtin::First => Ok(fetch(first, &Value::Int(0)).unwrap_or(Value::Nil)),
         Builtin::Last => Ok(fetch(first, &Value::Int(-1)).unwrap_or(Value::Nil)),
         Builtin::Get => match first {
@@ -174,14 +181,14 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
             from => Ok(fetch(from, argument(1)).unwrap_or(Value::Nil)),
         },
         Builtin::Keys | Builtin::Values | Builtin::ToPairs | Builtin::FromPairs => {
-            maps(builtin, first, budget)
+            lists::call_for_maps(builtin, first, budget)
         }
         Builtin::Take
         | Builtin::Reverse
         | Builtin::Uniq
         | Builtin::Concat
         | Builtin::Flatten
-        | Builtin::Sort => lists(builtin, arguments, budget),
+        | Builtin::Sort => lists::call(builtin, arguments, budget),
         Builtin::BitNot => Ok(Value::Int(!bits(builtin, first)?)),
         Builtin::BitAnd
         | Builtin::BitOr
@@ -208,11 +215,11 @@ pub fn call(builtin: Builtin, arguments: &[Value], budget: &mut Budget, now: Tim
     }
 }
 
-fn invalid(name: &str, value: &Value) -> String {
+pub fn invalid(name: &str, value: &Value) -> String {
     format!("invalid argument for {name} (type {})", value.go_type())
 }
 
-fn made(text: String, budget: &mut Budget) -> Outcome {
+pub fn made(text: String, budget: &mut Budget) -> Outcome {
     budget.take_cells(text.len())?;
     Ok(text.into())
 }
@@ -250,131 +257,28 @@ fn from_json(text: &str, budget: &mut Budget) -> Outcome {
     Ok(Value::from(&json))
 }
 
-fn texts(builtin: Builtin, arguments: &[Value], budget: &mut Budget) -> Outcome {
-    let nil = Value::Nil;
-    let argument = |position: usize| arguments.get(position).unwrap_or(&nil);
-    if builtin == Builtin::Join {
-        return join(argument(0), arguments.get(1), budget);
-    }
-    let subject = text(argument(0))?;
-    let part = || text(argument(1));
-    let place = |place: Option<usize>| Value::Int(place.map_or(-1, |place| place as i64));
-    match builtin {
-        Builtin::Trim => match arguments.get(1) {
-            Some(set) => {
-                let set = text(set)?;
-                // Each character is looked for in the set.
-                budget.take_steps((subject.len() / 64).saturating_mul(set.len()))?;
-                made(subject.trim_matches(|c| set.contains(c)).to_owned(), budget)
-            }
-            None => made(subject.trim().to_owned(), budget),
-        },
-        Builtin::TrimPrefix => {
-            let part = if arguments.len() > 1 { part()?.clone() } else { " ".into() };
-            made(subject.strip_prefix(&*part).unwrap_or(subject).to_owned(), budget)
-        }
-        Builtin::TrimSuffix => {
-            let part = if arguments.len() > 1 { part()?.clone() } else { " ".into() };
-            made(subject.strip_suffix(&*part).unwrap_or(subject).to_owned(), budget)
-        }
-        Builtin::Upper => made(subject.to_uppercase(), budget),
-        Builtin::Lower => made(subject.to_lowercase(), budget),
-        Builtin::IndexOf => Ok(place(subject.find(&**part()?))),
-        Builtin::LastIndexOf => Ok(place(subject.rfind(&**part()?))),
-        Builtin::HasPrefix => Ok(Value::Bool(subject.starts_with(&**part()?))),
-        Builtin::HasSuffix => Ok(Value::Bool(subject.ends_with(&**part()?))),
-        Builtin::Split | Builtin::SplitAfter => {
-            let limit = arguments.get(2).map(to_int).transpose()?;
-            let parts = split(subject, part()?, limit, builtin == Builtin::SplitAfter);
-            budget.take_cells(parts.len() + subject.len())?;
-            let items: Vec<Value> = parts.into_iter().map(Value::from).collect();
-            Ok(Value::List(List::new(Elements::String, items)))
-        }
-        Builtin::Replace => {
-            let (old, new) = (part()?, text(argument(2))?);
-            let limit = arguments.get(3).map(to_int).transpose()?;
-            let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-            let count = subject.matches(&**old).count().min(limit);
-            budget.take_cells(subject.len().saturating_add(count.saturating_mul(new.len())))?;
-            Ok(subject.replacen(&**old, new, limit).into())
-        }
-        _ => {
-            let count = to_int(argument(1))?;
-            let Ok(count) = usize::try_from(count) else {
-                return Err(format!("invalid argument for repeat (expected positive integer, got {count})"));
-            };
-            budget.take_cells(subject.len().saturating_mul(count))?;
-            Ok(if subject.is_empty() { "".into() } else { subject.repeat(count).into() })
-        }
-    }
-}
-
-/// Cuts a text as Go does: a limit is the most parts, none is no limit, and an empty separator stands
-/// between any two characters.
-fn split<'a>(text: &'a str, separator: &str, limit: Option<i64>, keep: bool) -> Vec<&'a str> {
-    let limit = match limit {
-        Some(0) => return Vec::new(),
-        Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX),
-        None => usize::MAX,
-    };
-    let mut parts = Vec::new();
-    let mut rest = text;
-    if separator.is_empty() {
-        while let Some(c) = rest.chars().next() {
-            if parts.len() + 1 == limit {
-                break;
-            }
-            let (part, after) = rest.split_at(c.len_utf8());
-            parts.push(part);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(rest);
-        }
-        return parts;
-    }
-    while parts.len() + 1 < limit {
-        let Some(place) = rest.find(separator) else { break };
-        let after = place + separator.len();
-        parts.push(if keep { &rest[..after] } else { &rest[..place] });
-        rest = &rest[after..];
-    }
-    parts.push(rest);
-    parts
-}
-
-fn join(list: &Value, glue: Option<&Value>, budget: &mut Budget) -> Outcome {
-    let glue = glue.map(text).transpose()?;
-    let glue = glue.map_or("", |glue| glue);
-    let Value::List(list) = list else { return Err(invalid("join", list)) };
-    if !matches!(list.of, Elements::Any | Elements::String) {
-        return Err(format!("invalid argument for join (type {})", list.of.go_type()));
-    }
-    let mut joined = String::new();
-    for (position, item) in list.items.iter().enumerate() {
-        let item = text(item)?;
-        let glue = if position > 0 { glue } else { "" };
-        budget.take_cells(glue.len() + item.len())?;
-        joined.push_str(glue);
-        joined.push_str(item);
-    }
-    Ok(joined.into())
-}
-
 fn extreme(builtin: Builtin, arguments: &[Value]) -> Outcome {
     let wanted = if builtin == Builtin::Max { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater };
     let mut found = Value::Nil;
     for argument in arguments {
         let candidate = match argument {
             Value::List(list) => extreme(builtin, &list.items)?,
-            Value::Int(_) | Value::Int64(_) | Value::Float(_) => argument.clone(),
+            Value::Int(_) | Value::Int64(_) | Value::Float(_) | Value::Duration(_) => argument.clone(),
             other => return Err(invalid(builtin.name(), other)),
         };
         // An empty list has none.
         if matches!(candidate, Value::Nil) {
             continue;
         }
-        if matches!(found, Value::Nil) || compare(&found, &candidate).flatten() == Some(wanted) {
+        if matches!(found, Value::Nil) {
+            found = candidate;
+            continue;
+        }
+        let order = compare(&found, &candidate).ok_or_else(|| {
+            let operator = if builtin == Builtin::Max { "<" } else { ">" };
+            format!("invalid operation: {} {operator} {}", found.go_type(), candidate.go_type())
+        })?;
+        if order == Some(wanted) {
             found = candidate;
         }
     }
@@ -412,146 +316,6 @@ fn median(mut numbers: Vec<f64>) -> f64 {
         count if count % 2 == 1 => numbers[middle],
         _ => f64::midpoint(numbers[middle - 1], numbers[middle]),
     }
-}
-
-fn maps(builtin: Builtin, value: &Value, budget: &mut Budget) -> Outcome {
-    if builtin == Builtin::FromPairs {
-        return from_pairs(value, budget);
-    }
-    let Value::Map(map) = value else {
-        let kind = kind(value);
-        return Err(match builtin {
-            Builtin::Keys => format!("cannot get keys from {kind}"),
-            Builtin::Values => format!("cannot get values from {kind}"),
-            _ => format!("cannot transform {kind} to pairs"),
-        });
-    };
-    budget.take_cells(map.entries.len())?;
-    Ok(match builtin {
-        Builtin::Keys => Value::list(map.entries.keys().map(super::value::Key::value)),
-        Builtin::Values => Value::list(map.entries.values().cloned()),
-        _ => {
-            budget.take_cells(map.entries.len() * 2)?;
-            let pair = |(key, value): (&super::value::Key, &Value)| Value::list([key.value(), value.clone()]);
-            Value::List(List::new(Elements::Pair, map.entries.iter().map(pair).collect::<Vec<_>>()))
-        }
-    })
-}
-
-fn from_pairs(value: &Value, budget: &mut Budget) -> Outcome {
-    let Value::List(list) = value else {
-        return Err(format!("cannot transform {} from pairs", value.to_text()));
-    };
-    budget.take_cells(list.items.len())?;
-    let mut entries = BTreeMap::new();
-    for item in list.items.iter() {
-        match item {
-            Value::List(pair) if pair.items.len() == 2 => {
-                entries.insert(to_key(&pair.items[0])?, pair.items[1].clone());
-            }
-            Value::List(_) => return Err(format!("invalid pair length {}", item.to_text())),
-            _ => return Err(format!("invalid pair {}", item.to_text())),
-        }
-    }
-    Ok(Value::Map(Map::new(MapForm::AnyKeys, entries)))
-}
-
-/// Go's word for what a value is made of.
-fn kind(value: &Value) -> String {
-    match value {
-        Value::Nil => "invalid".to_owned(),
-        Value::List(_) => "slice".to_owned(),
-        Value::Map(_) => "map".to_owned(),
-        Value::Record(_) | Value::Time(_) => "struct".to_owned(),
-        Value::Duration(_) => "int64".to_owned(),
-        Value::Zone(_) => "ptr".to_owned(),
-        Value::Function(_) => "func".to_owned(),
-        other => other.go_type().into_owned(),
-    }
-}
-
-fn lists(builtin: Builtin, arguments: &[Value], budget: &mut Budget) -> Outcome {
-    let name = builtin.name();
-    let mut whole = Vec::new();
-    for argument in arguments.iter().take(if builtin == Builtin::Concat { usize::MAX } else { 1 }) {
-        match argument {
-            Value::List(list) => whole.push(list),
-            // Go sorts nothing of what is no list.
-            _ if builtin == Builtin::Sort => return Ok(Value::list([])),
-            other if builtin == Builtin::Take => return Err(format!("cannot take from {}", kind(other))),
-            other => return Err(format!("cannot {name} {}", kind(other))),
-        }
-    }
-    let Some(list) = whole.first() else { return Ok(Value::Nil) };
-    let second = arguments.get(1);
-    match builtin {
-        Builtin::Take => {
-            let count = match second {
-                Some(Value::Int(count) | Value::Int64(count)) => *count,
-                other => {
-                    let kind = kind(other.unwrap_or(&Value::Nil));
-                    return Err(format!("cannot take {kind} elements"));
-                }
-            };
-            let Ok(count) = usize::try_from(count) else {
-                return Err("reflect.Value.Slice: slice index out of bounds".to_owned());
-            };
-            let count = count.min(list.items.len());
-            budget.take_cells(count)?;
-            Ok(Value::List(List::new(list.of.clone(), &list.items[..count])))
-        }
-        Builtin::Reverse => {
-            budget.take_cells(list.items.len())?;
-            Ok(Value::list(list.items.iter().rev().cloned()))
-        }
-        Builtin::Uniq => {
-            let mut kept: Vec<Value> = Vec::new();
-            for item in list.items.iter() {
-                budget.take_steps(kept.len())?;
-                if !kept.iter().any(|other| equal(item, other)) {
-                    kept.push(item.clone());
-                }
-            }
-            budget.take_cells(kept.len())?;
-            Ok(Value::list(kept))
-        }
-        Builtin::Concat => {
-            budget.take_cells(whole.iter().map(|list| list.items.len()).sum())?;
-            Ok(Value::list(whole.iter().flat_map(|list| list.items.iter().cloned())))
-        }
-        Builtin::Flatten => {
-            let mut items = Vec::new();
-            flatten(list, &mut items, budget)?;
-            Ok(Value::list(items))
-        }
-        _ => {
-            let descending = match second {
-                None => false,
-                Some(Value::String(order)) if &**order == "asc" => false,
-                Some(Value::String(order)) if &**order == "desc" => true,
-                Some(Value::String(order)) => {
-                    return Err(format!("invalid order {order}, expected asc or desc"));
-                }
-                Some(other) => {
-                    return Err(format!("sort order argument must be a string (got {})", other.go_type()));
-                }
-            };
-            budget.take_cells(list.items.len())?;
-            budget.take_steps(list.items.len().saturating_mul(4))?;
-            sort(list, descending)
-        }
-    }
-}
-
-fn flatten(list: &List, items: &mut Vec<Value>, budget: &mut Budget) -> Result<(), String> {
-    budget.take_cells(list.items.len())?;
-    for item in list.items.iter() {
-        match item {
-            Value::List(inner) => flatten(inner, items, budget)?,
-            other => items.push(other.clone()),
-        }
-    }
-    Ok(())
 }
 
 fn bits(builtin: Builtin, value: &Value) -> Result<i64, String> {

@@ -16,9 +16,15 @@ mod error;
 mod eval;
 mod functions;
 mod lex;
+mod lists;
 mod operate;
 mod parse;
+mod pattern;
 mod predicates;
+mod print;
+#[cfg(test)]
+mod second_opinion;
+mod texts;
 mod time;
 mod types;
 mod value;

@@ -191,7 +191,7 @@ pub fn to_key(value: &Value) -> Result<Key, String> {
 
 /// Computes `from.key` and `from[key]`.
 pub fn fetch(from: &Value, key: &Value) -> Outcome {
-    let cannot = || Err(format!("cannot fetch {} from {}", key.to_text(), from.go_type()));
+    let cannot = || Err(format!("cannot fetch {} from {}", key.in_message(), from.go_type()));
     match from {
         Value::List(list) => {
             let index = to_int(key)?;

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
 use super::ast::{Binary, Comparison, Kind, Node, Unary};
 use super::builtins::{Argument, Builtin};
 use super::error::{Error, Span};
 use super::lex::{Token, TokenKind, is_name_character, lex};
+use super::pattern;
 use super::value::Function;
 
 /// Longest text of an expression.
@@ -19,8 +18,6 @@ const MAX_TEXT_BYTES: usize = 64 * 1024;
 const MAX_NODES: usize = 10_000;
 /// Deepest nesting. The original has no such limit and needs none, because its stack grows.
 const MAX_HEIGHT: u16 = 250;
-/// Memory that one regular expression may take.
-const MAX_REGEX_BYTES: usize = 256 * 1024;
 
 /// Reads an expression.
 pub fn parse(text: &str) -> Result<Node, Error> {
@@ -34,22 +31,6 @@ pub fn parse(text: &str) -> Result<Node, Error> {
         return Err(parser.unexpected());
     }
     Ok(node)
-}
-
-/// Compiles a regular expression, of which size and work are bounded.
-pub fn regex(pattern: &str) -> Result<Regex, String> {
-    regex::RegexBuilder::new(pattern)
-        .size_limit(MAX_REGEX_BYTES)
-        .dfa_size_limit(MAX_REGEX_BYTES)
-        .nest_limit(100)
-        .build()
-        .map_err(|error| match error {
-            regex::Error::Syntax(text) => {
-                let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                format!("error parsing regexp: {reason}: `{pattern}`")
-            }
-            _ => format!("error parsing regexp: expression is too large: `{pattern}`"),
-        })
 }
 
 struct Parser {
@@ -283,7 +264,7 @@ impl Parser {
             "??" => Binary::Coalesce,
             _ => {
                 let compiled = match &right.kind {
-                    Kind::String(pattern) => Some(regex(pattern)),
+                    Kind::String(pattern) => Some(pattern::compile(pattern)),
                     _ => None,
                 };
                 return self.node(Kind::Matches(left, right, compiled), operator.span);

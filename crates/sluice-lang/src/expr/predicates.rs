@@ -8,6 +8,7 @@ use super::ast::{Binary, Node};
 use super::builtins::Builtin;
 use super::error::Span;
 use super::eval::{Evaluated, Evaluator, Halt, Scope, at, shallow};
+use super::functions::SORTING;
 use super::operate::{compute, to_bool, to_float, to_key};
 use super::value::{Elements, Key, List, Map, MapForm, Value, compare};
 
@@ -154,6 +155,7 @@ impl<'e, 'a> Walk<'e, 'a> {
         let mut groups: BTreeMap<Key, Vec<Value>> = BTreeMap::new();
         for (index, item) in items.iter().enumerate() {
             let key = self.ask(index)?;
+            at(self.span, self.evaluator.budget.take_steps(key.weight().saturating_mul(SORTING)))?;
             groups.entry(at(self.span, to_key(&key))?).or_default().push(item.clone());
         }
         let entries = groups.into_iter().map(|(key, items)| (key, Value::list(items))).collect();
@@ -174,7 +176,8 @@ impl<'e, 'a> Walk<'e, 'a> {
         for (index, item) in items.iter().enumerate() {
             keyed.push((self.ask(index)?, item.clone()));
         }
-        at(self.span, self.evaluator.budget.take_steps(keyed.len() * 4))?;
+        let weight = keyed.iter().map(|(key, _)| key.weight()).fold(0, usize::saturating_add);
+        at(self.span, self.evaluator.budget.take_steps(weight.saturating_mul(SORTING)))?;
         at(self.span, sort_by_key(&mut keyed, descending))?;
         Ok(Value::list(keyed.into_iter().map(|(_, item)| item)))
     }

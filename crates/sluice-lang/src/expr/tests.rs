@@ -101,12 +101,24 @@ fn work_is_bounded() {
         ("repeat('', 1000000000)".to_owned(), "= string "),
         ("reduce(1..100000, #acc + 'xxxxxxxx', '')".to_owned(), memory),
         ("replace(repeat('a', 100000), '', repeat('b', 100000))".to_owned(), memory),
-        ("sum(map(1..900, sum(map(1..900, #))))".to_owned(), work),
-        ("count(1..1000, any(1..300, # < 0 or # < 0 or # < 0)) == 0".to_owned(), work),
+        ("sum(map(1..900, sum(map(1..900, #))))".to_owned(), memory),
+        ("count(1..1000, any(1..900, # < 0 or # < 0 or # < 0)) == 0".to_owned(), work),
         ("uniq(1..100000)".to_owned(), work),
         ("reduce(1..200000, [#acc], 0)".to_owned(), "! value is nested more than 128 levels deep"),
         ("reduce(1..200000, [{a: #acc}][0], 0)".to_owned(), "! value is nested more than 128 levels deep"),
         ("reduce(1..200000, map([#acc], #), 0)".to_owned(), "! value is nested more than 128 levels deep"),
+        ("string(reduce(1..100, [#acc, #acc], 1))".to_owned(), memory),
+        ("toJSON(reduce(1..20, [#acc, #acc], 1))".to_owned(), memory),
+        ("string(reduce(1..19, [#acc, #acc], 1))".to_owned(), memory),
+        ("let a = reduce(1..20, [#acc, #acc], 1); count(1..1000, a == [a, a])".to_owned(), work),
+        ("let a = reduce(1..20, [#acc, #acc], 1); count(1..1000, [{b: a}][0] == {b: a})".to_owned(), work),
+        ("let a = reduce(1..20, [#acc, #acc], 1); count(1..1000, max(a) == 1)".to_owned(), work),
+        ("let a = reduce(1..20, [#acc, #acc], 1); count(1..1000, a in [[1], a])".to_owned(), work),
+        ("let a = repeat('x', 900000); sortBy(1..40000, a)[0]".to_owned(), work),
+        ("let a = repeat('x', 900000); groupBy(1..40000, a)".to_owned(), work),
+        ("let a = repeat('x', 900000); uniq(map(1..5000, {a}))".to_owned(), memory),
+        ("let a = repeat('x', 900000); count(1..40000, [{(a): 1}][0][a] == 1)".to_owned(), work),
+        ("count(1..100000, timezone('Europe/Berlin') == nil)".to_owned(), work),
         (
             "'x' matches '(((a{100}){100}){100})'".to_owned(),
             "! error parsing regexp: expression is too large: `(((a{100}){100}){100})`",
@@ -122,7 +134,7 @@ fn work_is_bounded() {
     assert_eq!(outcome("n", "sum(1..100000)"), "= int 5000050000");
 }
 
-/// The deepest tree that is let through fits a small stack, unoptimised as well.
+/// The deepest tree that is let through fits half the stack that a thread usually has.
 #[test]
 fn depth_fits_a_small_stack() {
     let run = || {
@@ -191,5 +203,284 @@ fn points_in_time() {
             Err(error) => error.message,
         };
         assert_eq!(found, expected, "{expression}");
+    }
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces of which texts are made that are nearly expressions.
+    fn pieces() -> impl Strategy<Value = String> {
+        const PIECES: &[&str] = &[
+            "result",
+            "result[0]",
+            ".a",
+            "?.a",
+            "#",
+            "#acc",
+            "1",
+            "2.5",
+            "'x'",
+            "\"",
+            "`a`",
+            "true",
+            "nil",
+            "$env",
+            "(",
+            ")",
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            ":",
+            ";",
+            "?",
+            "??",
+            "?.",
+            ".",
+            "..",
+            "|",
+            "||",
+            "&&",
+            "and",
+            "or",
+            "not",
+            "in",
+            "!",
+            "==",
+            "!=",
+            "<",
+            ">=",
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "**",
+            "=",
+            "let x = ",
+            "x",
+            "if ",
+            "else ",
+            "all(",
+            "filter(",
+            "map(",
+            "reduce(",
+            "sortBy(",
+            "groupBy(",
+            "sum(",
+            "len(",
+            "max(",
+            "string(",
+            "asInt(",
+            "isNaN(",
+            "isNil(",
+            "default(",
+            "split(",
+            "repeat(",
+            "matches",
+            "contains",
+            "date(",
+            "duration('1h')",
+            "fromJSON('[1]')",
+            "toJSON(",
+            "get(",
+            "keys(",
+            "1..9",
+            "9223372036854775807",
+            "-1",
+            " ",
+            "\n",
+            "/*",
+            "*/",
+            "//",
+            "é",
+            "\\",
+        ];
+        proptest::collection::vec(proptest::sample::select(PIECES), 0..14).prop_map(|pieces| pieces.join(" "))
+    }
+
+    /// Expressions that are well formed, whatever they mean.
+    fn well_formed() -> impl Strategy<Value = String> {
+        let leaf = proptest::sample::select(
+            &[
+                "result",
+                "result[0]",
+                "result.a",
+                "1",
+                "0",
+                "-1",
+                "2.5",
+                "'ab'",
+                "true",
+                "nil",
+                "[]",
+                "{a: 1}",
+                "[1, 'a']",
+                "1..5",
+                "$env",
+                "duration('1h')",
+                "date('2024-02-29')",
+                "#",
+                "len",
+            ][..],
+        );
+        let names = &[
+            "len",
+            "type",
+            "abs",
+            "round",
+            "int",
+            "float",
+            "string",
+            "upper",
+            "first",
+            "last",
+            "keys",
+            "values",
+            "toPairs",
+            "fromPairs",
+            "reverse",
+            "uniq",
+            "flatten",
+            "sort",
+            "max",
+            "min",
+            "mean",
+            "median",
+            "toJSON",
+            "fromJSON",
+            "toBase64",
+            "fromBase64",
+            "trim",
+            "join",
+            "concat",
+            "asInt",
+            "asFloat",
+            "isNaN",
+            "isInf",
+            "isNil",
+            "bitnot",
+            "date",
+            "timezone",
+            "sum",
+            "count",
+            "split",
+            "replace",
+            "repeat",
+            "take",
+            "get",
+            "default",
+            "bitshl",
+            "now",
+        ][..];
+        let walks = &[
+            "all",
+            "none",
+            "any",
+            "one",
+            "filter",
+            "map",
+            "find",
+            "findIndex",
+            "findLast",
+            "findLastIndex",
+            "count",
+            "sum",
+            "groupBy",
+            "sortBy",
+            "reduce",
+        ][..];
+        let operators = &[
+            "+",
+            "-",
+            "*",
+            "/",
+            "%",
+            "**",
+            "==",
+            "!=",
+            "<",
+            ">",
+            "<=",
+            ">=",
+            "&&",
+            "||",
+            "in",
+            "not in",
+            "contains",
+            "startsWith",
+            "matches",
+            "??",
+            "..",
+        ][..];
+        leaf.prop_map(str::to_owned).prop_recursive(5, 24, 3, move |inner| {
+            let arguments = proptest::collection::vec(inner.clone(), 0..4);
+            prop_oneof![
+                (inner.clone(), proptest::sample::select(operators), inner.clone())
+                    .prop_map(|(a, operator, b)| format!("({a}) {operator} ({b})")),
+                (proptest::sample::select(names), arguments)
+                    .prop_map(|(name, arguments)| format!("{name}({})", arguments.join(", "))),
+                (proptest::sample::select(walks), inner.clone(), inner.clone())
+                    .prop_map(|(name, list, predicate)| format!("{name}({list}, {{{predicate}}})")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}]")),
+                (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}:]")),
+                inner.clone().prop_map(|a| format!("({a})?.a")),
+                inner.clone().prop_map(|a| format!("-({a})")),
+                inner.clone().prop_map(|a| format!("not ({a})")),
+                (inner.clone(), inner.clone(), inner.clone())
+                    .prop_map(|(a, b, c)| format!("({a}) ? ({b}) : ({c})")),
+                (inner.clone(), inner).prop_map(|(a, b)| format!("[{a}, {{k: {b}}}]")),
+            ]
+        })
+    }
+
+    const RESULTS: [&str; 8] = [
+        "n",
+        "f:0.5",
+        "s:ab",
+        "b:true",
+        "F:[1,NaN,3]",
+        "F:[]",
+        "I:[2,3]",
+        "j:{\"a\":[1,null,\"x\",{\"a\":true}]}",
+    ];
+
+    /// Parses and evaluates on every kind of result.
+    fn everything(expression: &str) {
+        let Ok(condition) = Condition::parse(expression) else { return };
+        for result in RESULTS {
+            let data = data(result);
+            let first = condition.evaluate(&data).map(|value| value.to_text());
+            let second = condition.evaluate(&data).map(|value| value.to_text());
+            assert_eq!(first, second, "{expression} on {result}");
+            if let Err(error) = first {
+                assert!(
+                    expression.get(error.span.start..error.span.end).is_some(),
+                    "{expression}: {error:?}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12_000))]
+
+        #[test]
+        fn no_pieces_panic(expression in pieces()) {
+            everything(&expression);
+        }
+
+        #[test]
+        fn no_text_panics(expression in any::<String>()) {
+            everything(&expression);
+        }
+
+        #[test]
+        fn no_expression_panics(expression in well_formed()) {
+            everything(&expression);
+        }
     }
 }

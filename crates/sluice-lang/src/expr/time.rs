@@ -22,6 +22,9 @@ const LAYOUTS: [&str; 7] = [
     "Mon, 02 Jan 2006 15:04:05 MST",
 ];
 
+/// Longest date, layout or name of a zone.
+const MAX_TEXT_BYTES: usize = 256;
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -56,6 +59,7 @@ pub fn zone(name: &str) -> Outcome {
 
 fn find_zone(name: &str) -> Result<TimeZone, String> {
     match name {
+        _ if name.len() > MAX_TEXT_BYTES => Err("unknown time zone".to_owned()),
         "" | "UTC" | "Local" => Ok(TimeZone::UTC),
         _ => TimeZone::get(name).map_err(|_| format!("unknown time zone {name}")),
     }
@@ -131,6 +135,9 @@ struct Parts {
 
 /// Reads a time by a layout; a zone applies where the text names none.
 pub fn parse(layout: &str, text: &str, zone: &TimeZone) -> Option<Zoned> {
+    if layout.len() > MAX_TEXT_BYTES || text.len() > MAX_TEXT_BYTES {
+        return None;
+    }
     let (mut layout, mut text) = (layout, text);
     let mut parts = Parts::default();
     while !layout.is_empty() {

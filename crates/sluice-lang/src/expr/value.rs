@@ -7,13 +7,11 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Zoned, tz::TimeZone};
 
 use super::types::Type;
-use crate::{go_duration, go_format};
 
 /// Deepest nesting of values. Everything that walks over a value (printing, comparing, dropping) goes as
 /// deep as the value does, so what is deeper is not made: JSON is cut, an expression fails.
@@ -58,7 +56,7 @@ pub struct List {
     pub of: Elements,
     /// What it holds.
     pub items: Arc<[Value]>,
-    depth: u16,
+    extent: Extent,
 }
 
 /// What a list may hold.
@@ -94,39 +92,59 @@ pub struct Record {
     pub shape: Arc<Shape>,
     /// Their values, in the order of the shape.
     pub values: Arc<[Value]>,
+    extent: Extent,
+}
+
+/// How much there is to walk over.
+///
+/// Values share their parts, so one that is quickly made can be large beyond measure to walk over: a list
+/// that holds the same list twice, which holds the same list twice, and so on.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    /// Levels of lists, maps and records.
     depth: u16,
+    /// Parts, and parts of parts; texts count by their length.
+    weight: usize,
+}
+
+impl Extent {
+    fn above<'a>(parts: impl Iterator<Item = &'a Value>) -> Self {
+        parts.fold(Self { depth: 1, weight: 1 }, |whole, part| Self {
+            depth: whole.depth.max(part.depth().saturating_add(1)),
+            weight: whole.weight.saturating_add(part.weight()),
+        })
+    }
 }
 
 impl List {
     /// Makes a list.
     pub fn new(of: Elements, items: impl Into<Arc<[Value]>>) -> Self {
         let items = items.into();
-        // Numbers and strings have no parts.
-        let depth = match of {
-            Elements::Any | Elements::Record(_) | Elements::Pair => depth_above(items.iter()),
-            Elements::Int | Elements::Float | Elements::String => 1,
+        let extent = match of {
+            Elements::Int | Elements::Float => Extent { depth: 1, weight: items.len() + 1 },
+            Elements::Any | Elements::Record(_) | Elements::Pair | Elements::String => {
+                Extent::above(items.iter())
+            }
         };
-        Self { of, items, depth }
+        Self { of, items, extent }
     }
 }
 
 impl Map {
     /// Makes a map.
     pub fn new(form: MapForm, entries: BTreeMap<Key, Value>) -> Self {
-        let depth = depth_above(entries.values());
-        Self { form, entries: Arc::new(entries), depth }
+        let keys: usize = entries.keys().map(Key::weight).sum();
+        let mut extent = Extent::above(entries.values());
+        extent.weight = extent.weight.saturating_add(keys);
+        Self { form, entries: Arc::new(entries), extent }
     }
-}
-
-fn depth_above<'a>(parts: impl Iterator<Item = &'a Value>) -> u16 {
-    parts.map(Value::depth).max().unwrap_or(0).saturating_add(1)
 }
 
 impl Record {
     /// Makes a record.
     pub fn new(shape: Arc<Shape>, values: Vec<Value>) -> Self {
-        let depth = depth_above(values.iter());
-        Self { shape, values: values.into(), depth }
+        let extent = Extent::above(values.iter());
+        Self { shape, values: values.into(), extent }
     }
 
     /// Returns a member.
@@ -143,7 +161,7 @@ pub struct Map {
     pub form: MapForm,
     /// Keys and values.
     pub entries: Arc<BTreeMap<Key, Value>>,
-    depth: u16,
+    extent: Extent,
 }
 
 /// The kinds of maps.
@@ -239,6 +257,13 @@ impl Key {
         })
     }
 
+    fn weight(&self) -> usize {
+        match self {
+            Key::String(text) => text_weight(text),
+            _ => 1,
+        }
+    }
+
     /// The value that the key was made of.
     pub fn value(&self) -> Value {
         match self {
@@ -252,6 +277,10 @@ impl Key {
             Key::String(text) => Value::String(text.clone()),
         }
     }
+}
+
+fn text_weight(text: &str) -> usize {
+    1 + text.len() / 64
 }
 
 impl From<bool> for Value {
@@ -329,10 +358,21 @@ impl Value {
     /// Levels of lists, maps and records.
     pub fn depth(&self) -> u16 {
         match self {
-            Value::List(list) => list.depth,
-            Value::Map(map) => map.depth,
-            Value::Record(record) => record.depth,
+            Value::List(list) => list.extent.depth,
+            Value::Map(map) => map.extent.depth,
+            Value::Record(record) => record.extent.depth,
             _ => 0,
+        }
+    }
+
+    /// How much work it is to walk over the whole value.
+    pub fn weight(&self) -> usize {
+        match self {
+            Value::List(list) => list.extent.weight,
+            Value::Map(map) => map.extent.weight,
+            Value::Record(record) => record.extent.weight,
+            Value::String(text) => text_weight(text),
+            _ => 1,
         }
     }
 
@@ -363,138 +403,6 @@ impl Value {
             Value::Function(function) => function.go_type(),
         })
     }
-
-    /// The value as Go's `%v` prints it: `1e+06`, `[1 2]`, `map[a:1]`, `<nil>`.
-    pub fn to_text(&self) -> String {
-        let mut text = String::new();
-        self.push_text(&mut text);
-        text
-    }
-
-    fn push_text(&self, text: &mut String) {
-        match self {
-            Value::Nil => text.push_str("<nil>"),
-            // Writing to a string cannot fail.
-            Value::Bool(x) => _ = write!(text, "{x}"),
-            Value::Int(x) | Value::Int64(x) => _ = write!(text, "{x}"),
-            Value::Float(x) => text.push_str(&go_format::float(*x)),
-            Value::String(x) => text.push_str(x),
-            Value::List(list) => push_spaced(text, '[', ']', list.items.iter()),
-            Value::Record(record) => push_spaced(text, '{', '}', record.values.iter()),
-            Value::Map(map) => {
-                text.push_str("map[");
-                for (position, (key, value)) in map.entries.iter().enumerate() {
-                    if position > 0 {
-                        text.push(' ');
-                    }
-                    key.value().push_text(text);
-                    text.push(':');
-                    value.push_text(text);
-                }
-                text.push(']');
-            }
-            Value::Time(time) => text.push_str(&super::time::print(time)),
-            Value::Duration(duration) => text.push_str(&go_duration::print(*duration)),
-            Value::Zone(zone) => text.push_str(zone.iana_name().unwrap_or("Local")),
-            Value::Function(function) => text.push_str(function.name()),
-        }
-    }
-
-    /// The value as Go's JSON encoder prints it, or why it cannot.
-    pub fn to_json(&self) -> Result<String, String> {
-        let mut json = String::new();
-        self.push_json(&mut json, None, 0)?;
-        Ok(json)
-    }
-
-    /// As [`Value::to_json`], over several lines.
-    pub fn to_json_indented(&self) -> Result<String, String> {
-        let mut json = String::new();
-        self.push_json(&mut json, Some("  "), 0)?;
-        Ok(json)
-    }
-
-    fn push_json(&self, json: &mut String, indent: Option<&str>, depth: usize) -> Result<(), String> {
-        let unsupported = || Err(format!("json: unsupported type: {}", self.go_type()));
-        match self {
-            Value::Nil => json.push_str("null"),
-            Value::Bool(x) => _ = write!(json, "{x}"),
-            Value::Int(x) | Value::Int64(x) => _ = write!(json, "{x}"),
-            Value::Float(x) => match go_format::float_json(*x) {
-                Some(text) => json.push_str(&text),
-                None => return Err(format!("json: unsupported value: {}", go_format::float(*x))),
-            },
-            Value::String(text) => go_format::push_json_string(json, text),
-            Value::Time(time) => go_format::push_json_string(json, &super::time::rfc3339(time)),
-            Value::Duration(duration) => _ = write!(json, "{}", duration.as_nanos()),
-            Value::Zone(_) => json.push_str("{}"),
-            Value::List(list) => {
-                let items = list.items.iter().map(|item| (None, item));
-                push_members(json, ('[', ']'), items, indent, depth)?;
-            }
-            Value::Record(record) => {
-                let names = record.shape.fields.iter().map(|(name, _)| Some(Cow::Borrowed(*name)));
-                push_members(json, ('{', '}'), names.zip(record.values.iter()), indent, depth)?;
-            }
-            Value::Map(map) if map.form == MapForm::Object => {
-                let members = map.entries.iter().map(|(key, value)| {
-                    let name = match key {
-                        Key::String(name) => Cow::Borrowed(&**name),
-                        other => Cow::Owned(other.value().to_text()),
-                    };
-                    (Some(name), value)
-                });
-                push_members(json, ('{', '}'), members, indent, depth)?;
-            }
-            Value::Map(_) | Value::Function(_) => return unsupported(),
-        }
-        Ok(())
-    }
-}
-
-fn push_spaced<'a>(text: &mut String, open: char, close: char, items: impl Iterator<Item = &'a Value>) {
-    text.push(open);
-    for (position, item) in items.enumerate() {
-        if position > 0 {
-            text.push(' ');
-        }
-        item.push_text(text);
-    }
-    text.push(close);
-}
-
-fn push_members<'a>(
-    json: &mut String,
-    (open, close): (char, char),
-    members: impl Iterator<Item = (Option<Cow<'a, str>>, &'a Value)>,
-    indent: Option<&str>,
-    depth: usize,
-) -> Result<(), String> {
-    let new_line = |json: &mut String, depth: usize| {
-        if let Some(indent) = indent {
-            json.push('\n');
-            json.push_str(&indent.repeat(depth));
-        }
-    };
-    json.push(open);
-    let mut is_empty = true;
-    for (name, value) in members {
-        if !is_empty {
-            json.push(',');
-        }
-        is_empty = false;
-        new_line(json, depth + 1);
-        if let Some(name) = name {
-            go_format::push_json_string(json, &name);
-            json.push_str(if indent.is_some() { ": " } else { ":" });
-        }
-        value.push_json(json, indent, depth + 1)?;
-    }
-    if !is_empty {
-        new_line(json, depth);
-    }
-    json.push(close);
-    Ok(())
 }
 
 impl Elements {

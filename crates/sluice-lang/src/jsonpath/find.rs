@@ -179,7 +179,7 @@ impl Finder {
         let mut found = Vec::new();
         for value in input {
             if !value.is_array() {
-                let value = crate::expr::Value::from(&*value).to_text();
+                let value = crate::expr::Value::from(&*value).to_text_within(200);
                 return refuse(format!("{value} is not array or slice and cannot be filtered"));
             }
             for item in parts(value) {
