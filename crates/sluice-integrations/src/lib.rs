@@ -13,6 +13,7 @@ mod oauth;
 mod prometheus;
 mod redaction;
 mod url;
+mod web;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -240,6 +241,7 @@ fn build(
 ) -> Result<Box<dyn MetricProvider>, ProviderError> {
     Ok(match named {
         Provider::Prometheus(block) => Box::new(prometheus::Prometheus::new(block, context)?),
+        Provider::Web(block) => Box::new(web::Web::new(block)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
