@@ -9,6 +9,7 @@
 
 mod context;
 mod http;
+mod new_relic;
 mod oauth;
 mod prometheus;
 mod redaction;
@@ -242,6 +243,7 @@ fn build(
     Ok(match named {
         Provider::Prometheus(block) => Box::new(prometheus::Prometheus::new(block, context)?),
         Provider::Web(block) => Box::new(web::Web::new(block)?),
+        Provider::NewRelic(block) => Box::new(new_relic::NewRelic::new(block, context)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
