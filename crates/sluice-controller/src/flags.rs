@@ -9,6 +9,8 @@ mod kubeconfig;
 
 pub use kubeconfig::ClientConfigError;
 
+use crate::analysis::measure::Providers;
+use crate::analysis::sender;
 use crate::{lease::Timings, logging::Secret};
 use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum, parser::ValueSource};
 use std::{ffi::OsString, time::Duration};
@@ -436,6 +438,25 @@ pub struct Datadog {
 }
 
 impl Environment {
+    /// How metrics are asked for.
+    pub fn providers(&self) -> Providers {
+        let datadog = self.datadog.as_ref().map(|datadog| sluice_integrations::DatadogKeys {
+            address: datadog.address.clone(),
+            api_key: sluice_integrations::Secret::new(datadog.api_key.expose()),
+            app_key: sluice_integrations::Secret::new(datadog.app_key.expose()),
+        });
+        let context = sluice_integrations::Context {
+            controller_namespace: self.controller_namespace.clone(),
+            prometheus_address: self.prometheus_address.clone(),
+            datadog,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..sluice_integrations::Context::default()
+        };
+        let mut providers = Providers::new(sender::over_the_network(), context);
+        providers.job_namespace.clone_from(&self.analysis_job_namespace);
+        providers
+    }
+
     /// Reads the environment of this process.
     pub fn of_process() -> Self {
         let namespace = std::fs::read_to_string(NAMESPACE_FILE).ok();

@@ -4,6 +4,7 @@
 //! carries the plan out and comes back. What a rollout should do is not decided here.
 
 pub mod act;
+pub mod analysis;
 pub mod cache;
 pub mod clock;
 #[cfg(feature = "demo")]

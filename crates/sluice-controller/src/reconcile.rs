@@ -147,7 +147,8 @@ impl Reconciler {
             workloads::look(&rollout, &self.workloads, &self.sets).ok()?;
         let troubles = self.pods.troubles(key);
         let analysis = analysis::of(&rollout, &self.analysis);
-        let surroundings = Surroundings { traffic, pods: None, troubles, workload, left_workloads: left, analysis };
+        let surroundings =
+            Surroundings { traffic, pods: None, troubles, workload, left_workloads: left, analysis };
         let world = gather::world(rollout, &self.sets, &self.services, surroundings, self.settings).ok()?;
         let plan = sluice_engine::decide(&world, now);
         Some(json!({
@@ -285,8 +286,14 @@ impl Reconciler {
         let world = gather::after(key, Remains { left_workloads, services, is_gone }, self.settings);
         let now = self.clock.now();
         let plan = sluice_engine::decide(&world, now);
-        let actor =
-            Actor { client: &self.client, leadership: &self.leadership, world: &world, now, instance_id: &self.instance_id, routes: None };
+        let actor = Actor {
+            client: &self.client,
+            leadership: &self.leadership,
+            world: &world,
+            now,
+            instance_id: &self.instance_id,
+            routes: None,
+        };
         let acted = actor.act(&plan).await;
         self.remember(key, &acted);
         match acted.result {
@@ -387,9 +394,7 @@ impl Reconciler {
             | Kind::Service
             | Kind::Pod
             | Kind::AnalysisRun
-            | Kind::Workload(_) => {
-                kind.path(&key.namespace)
-            }
+            | Kind::Workload(_) => kind.path(&key.namespace),
         };
         let request = kube::core::Request::new(path)
             .get(&key.name, &kube::api::GetParams::default())

@@ -11,9 +11,9 @@ use sluice_engine::spec::{OwnedSet, Owner};
 use sluice_engine::workload;
 use sluice_engine::world::{Service, Settings};
 
-use crate::analysis::{self, AnalysisObjects};
 use crate::analysis::measure::Providers;
 use crate::analysis::runs::RunReconciler;
+use crate::analysis::{self, AnalysisObjects};
 use crate::cache::{Cache, ObjectKey, Source, Versions};
 use crate::clock::Clock;
 use crate::events::Events;
@@ -451,9 +451,8 @@ fn analysis_feeds(
 ) {
     let source = optional_source(options, client);
     let selector = instance_selector(&options.instance_id);
-    let own = |kind: &str, plural: &str| {
-        source(vec![analysis::resource(kind, plural)]).labelled(selector.clone())
-    };
+    let own =
+        |kind: &str, plural: &str| source(vec![analysis::resource(kind, plural)]).labelled(selector.clone());
     let objects = &reconciler.analysis;
     let (looks, measures) = (queue.clone(), runs_queue.clone());
     tasks.spawn(objects.runs.clone().feed(own("AnalysisRun", "analysisruns"), move |change| {
@@ -470,24 +469,30 @@ fn analysis_feeds(
             }
         }
     }));
-    let template = |queue: Queue<ObjectKey>, rollouts: Cache<Kept>| {
-        move |change: crate::cache::Change<'_, analysis::Template>| {
-            for (key, _) in rollouts.indexed(&analysis::entry(&change.key.namespace)) {
-                queue.add(key);
-            }
+    let tell = |queue: &Queue<ObjectKey>, rollouts: &Cache<Kept>, namespace: &str| {
+        for (key, _) in rollouts.indexed(&analysis::entry(namespace)) {
+            queue.add(key);
         }
     };
-    let feed = template(queue.clone(), reconciler.rollouts.clone());
-    tasks.spawn(objects.templates.clone().feed(own("AnalysisTemplate", "analysistemplates"), feed));
+    let (looks, all) = (queue.clone(), reconciler.rollouts.clone());
+    let templates = own("AnalysisTemplate", "analysistemplates");
+    tasks.spawn(
+        objects.templates.clone().feed(templates, move |change| tell(&looks, &all, &change.key.namespace)),
+    );
     // A namespaced installation cannot read what belongs to the cluster.
-    let feed = template(queue.clone(), reconciler.rollouts.clone());
+    let (looks, all) = (queue.clone(), reconciler.rollouts.clone());
     let cluster = Source::optional(
         client.clone(),
         vec![analysis::resource("ClusterAnalysisTemplate", "clusteranalysistemplates")],
     )
     .seeded(options.seed)
     .labelled(selector.clone());
-    tasks.spawn(objects.cluster_templates.clone().feed(cluster, feed));
+    tasks.spawn(
+        objects
+            .cluster_templates
+            .clone()
+            .feed(cluster, move |change| tell(&looks, &all, &change.key.namespace)),
+    );
 }
 
 /// What objects that are ours by the instance id carry.

@@ -47,6 +47,11 @@ pub fn controller(arguments: Vec<OsString>) -> anyhow::Result<()> {
 
 async fn run(flags: Flags, clock: Clock) -> anyhow::Result<()> {
     let environment = Environment::of_process();
+    if environment.analysis_job_kubeconfig.is_some() {
+        anyhow::bail!(
+            "ARGO_ROLLOUTS_ANALYSIS_JOB_KUBECONFIG: Jobs in another cluster are not carried out by this build; unset it to run them beside their AnalysisRun, or in the namespace that ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE names"
+        );
+    }
     let config = flags.kube.client_config().await?;
     let namespace = if flags.namespaced {
         Some(flags.kube.namespace.clone().unwrap_or_else(|| environment.controller_namespace.clone()))
@@ -60,6 +65,8 @@ async fn run(flags: Flags, clock: Clock) -> anyhow::Result<()> {
         namespace,
         instance_id: flags.instance_id.clone(),
         workers: flags.rollout_threads,
+        analysis_workers: flags.analysis_threads,
+        providers: environment.providers(),
         lease: flags.leader_elect.then(|| LeaseOptions {
             namespace: environment.controller_namespace.clone(),
             name: lease::lease_name(&flags.instance_id),

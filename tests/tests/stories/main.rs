@@ -1,5 +1,6 @@
 //! Stories on the simulated cluster: the real controller, virtual time.
 
+mod analysis;
 mod blue_green;
 mod canary;
 mod examples;

@@ -17,7 +17,7 @@ use sluice_api::providers::JobMetric;
 use crate::act::FIELD_MANAGER;
 
 /// Metadata of a measurement: the Job's name.
-const JOB_NAME: &str = "job-name";
+pub const JOB_NAME: &str = "job-name";
 /// Metadata of a measurement: the Job's namespace.
 const JOB_NAMESPACE: &str = "job-namespace";
 /// A name is not longer than this.
@@ -33,6 +33,8 @@ pub struct Jobs<'a> {
     pub run: &'a AnalysisRun,
     /// The metric's name.
     pub metric: &'a str,
+    /// The namespace in which Jobs are made; `None`: that of the run.
+    pub namespace: Option<&'a str>,
 }
 
 /// The name of the Job of a run's n-th measurement of a metric. `mark` tells metrics apart whose names begin
@@ -47,12 +49,17 @@ pub fn name(uid: &str, metric: &str, number: i64, mark: &str) -> String {
 
 /// A mark of a metric's whole name.
 fn mark(metric: &str) -> String {
-    let hash = metric.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        metric.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("-{:05x}", hash & 0xf_ffff)
 }
 
 impl Jobs<'_> {
     fn namespace(&self) -> &str {
+        self.namespace.unwrap_or_else(|| self.namespace_of_run())
+    }
+
+    fn namespace_of_run(&self) -> &str {
         self.run.metadata.namespace.as_deref().unwrap_or_default()
     }
 
@@ -91,13 +98,15 @@ impl Jobs<'_> {
         let path = self.path(self.namespace());
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
         let body = serde_json::to_vec(&object).map_err(|error| error.to_string())?;
-        let request = Builder::new(path.clone()).create(&parameters, body).map_err(|error| error.to_string())?;
+        let request =
+            Builder::new(path.clone()).create(&parameters, body).map_err(|error| error.to_string())?;
         match self.client.request::<Value>(request).await {
             Ok(_) => return Ok(true),
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {}
             Err(error) => return Err(format!("cannot create Job {name}: {error}")),
         }
-        let request = Builder::new(path).get(name, &GetParams::default()).map_err(|error| error.to_string())?;
+        let request =
+            Builder::new(path).get(name, &GetParams::default()).map_err(|error| error.to_string())?;
         let found: Value = self.client.request(request).await.map_err(|error| error.to_string())?;
         if found["metadata"]["labels"][keys::ANALYSIS_RUN_UID] != uid {
             return Err(format!("Job {name} exists and belongs to something else"));
@@ -120,20 +129,23 @@ impl Jobs<'_> {
                 "namespace": self.namespace(),
                 "labels": given("labels"),
                 "annotations": given("annotations"),
-                "ownerReferences": [{
-                    "apiVersion": sluice_api::kind::API_VERSION,
-                    "kind": "AnalysisRun",
-                    "name": run.name,
-                    "uid": uid,
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
             },
             "spec": job.spec.to_value(),
         });
+        // Owners in another namespace are not owners: the garbage collector would take the Job away.
+        if self.namespace() == self.namespace_of_run() {
+            object["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": sluice_api::kind::API_VERSION,
+                "kind": "AnalysisRun",
+                "name": run.name,
+                "uid": uid,
+                "controller": true,
+                "blockOwnerDeletion": true,
+            }]);
+        }
         object["metadata"]["labels"][keys::ANALYSIS_RUN_UID] = json!(uid);
         object["metadata"]["annotations"][keys::ANALYSIS_RUN_NAME] = json!(run.name);
-        object["metadata"]["annotations"][keys::ANALYSIS_RUN_NAMESPACE] = json!(self.namespace());
+        object["metadata"]["annotations"][keys::ANALYSIS_RUN_NAMESPACE] = json!(self.namespace_of_run());
         object["metadata"]["annotations"][keys::ANALYSIS_RUN_METRIC_NAME] = json!(self.metric);
         object["spec"]["template"]["metadata"]["labels"][keys::ANALYSIS_RUN_UID] = json!(uid);
         object
@@ -244,8 +256,16 @@ mod tests {
     fn names_have_room_for_the_number() {
         let uid = "0a1b2c3d-0000-4000-8000-000000000001";
         let rows = [
-            ("smoke-test-with-a-very-long-name", 1, "0a1b2c3d-0000-4000-8000-000000000001.smoke-test-with-a-very-l.1"),
-            ("smoke-test-with-a-very-long-name", 12, "0a1b2c3d-0000-4000-8000-000000000001.smoke-test-with-a-very-.12"),
+            (
+                "smoke-test-with-a-very-long-name",
+                1,
+                "0a1b2c3d-0000-4000-8000-000000000001.smoke-test-with-a-very-l.1",
+            ),
+            (
+                "smoke-test-with-a-very-long-name",
+                12,
+                "0a1b2c3d-0000-4000-8000-000000000001.smoke-test-with-a-very-.12",
+            ),
             ("smoke", 3, "0a1b2c3d-0000-4000-8000-000000000001.smoke.3"),
         ];
         for (metric, number, expected) in rows {
@@ -258,14 +278,16 @@ mod tests {
     fn s22_metrics_whose_names_begin_alike_have_jobs_of_their_own() {
         let uid = "0a1b2c3d-0000-4000-8000-000000000001";
         let of = |metric: &str| name(uid, metric, 1, &mark(metric));
-        let (one, other) = (of("smoke-test-of-everything-in-the-cart"), of("smoke-test-of-everything-in-the-till"));
+        let (one, other) =
+            (of("smoke-test-of-everything-in-the-cart"), of("smoke-test-of-everything-in-the-till"));
         assert_ne!(one, other);
         assert_eq!((one.len(), other.len()), (LONGEST_NAME, LONGEST_NAME));
     }
 
     #[test]
     fn how_a_job_ends() {
-        let job = |kind: &str, status: &str| json!({"status": {"conditions": [{"type": kind, "status": status}]}});
+        let job =
+            |kind: &str, status: &str| json!({"status": {"conditions": [{"type": kind, "status": status}]}});
         let rows = [
             (job("Complete", "True"), Some(AnalysisPhase::Successful)),
             (job("Failed", "True"), Some(AnalysisPhase::Failed)),

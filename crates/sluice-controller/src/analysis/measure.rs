@@ -17,7 +17,8 @@ use sluice_api::meta::Time;
 use sluice_api::providers::Provider;
 use sluice_engine::measure::{Reading, Task, TaskKind, TaskResult, measured};
 use sluice_integrations::{
-    Context, InProgress, Measured, Memory, Next, Outcome, ProviderError, Secret, Token, needed_secrets, provider,
+    Context, InProgress, Measured, Memory, Next, Outcome, ProviderError, Secret, Token, needed_secrets,
+    provider,
 };
 
 use super::job::Jobs;
@@ -36,6 +37,8 @@ pub struct Providers {
     pub send: Send,
     /// What comes from the environment.
     pub context: Arc<Context>,
+    /// The namespace in which Jobs are made; `None`: that of their run.
+    pub job_namespace: Option<String>,
     /// Tokens that are still good, by run and metric.
     tokens: Arc<Mutex<BTreeMap<(String, String), Token>>>,
 }
@@ -49,7 +52,7 @@ impl Default for Providers {
 impl Providers {
     /// Providers that are asked this way.
     pub fn new(send: Send, context: Context) -> Providers {
-        Providers { send, context: Arc::new(context), tokens: Arc::default() }
+        Providers { send, context: Arc::new(context), job_namespace: None, tokens: Arc::default() }
     }
 
     /// Forgets what is kept for a run.
@@ -113,7 +116,8 @@ impl Measurer<'_> {
         let [Provider::Job(job)] = task.metric.provider.providers()[..] else {
             return Err("the metric is not measured by a Job".into());
         };
-        let jobs = Jobs { client: self.client, run: self.run, metric: &task.metric.name };
+        let namespace = self.providers.job_namespace.as_deref();
+        let jobs = Jobs { client: self.client, run: self.run, metric: &task.metric.name, namespace };
         let now = self.clock.now();
         match (task.kind, &task.measurement) {
             (TaskKind::Run, _) => jobs.begin(job, task.number, now).await,
@@ -208,7 +212,8 @@ impl Measurer<'_> {
     async fn context(&self, task: &Task) -> Result<Context, String> {
         let mut context = Context::clone(&self.providers.context);
         context.run_namespace = self.run.metadata.namespace.clone().unwrap_or_default();
-        context.run_started_at = self.run.status.as_ref().and_then(|status| status.started_at).map(Time::timestamp);
+        context.run_started_at =
+            self.run.status.as_ref().and_then(|status| status.started_at).map(Time::timestamp);
         context.secret_arguments = task.secrets.iter().map(|secret| Secret::new(secret.reveal())).collect();
         for (namespace, name) in needed_secrets(&task.metric, &context) {
             let secret = match self::secret(self.client, &namespace, &name).await {

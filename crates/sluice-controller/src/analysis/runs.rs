@@ -18,6 +18,7 @@ use sluice_lang::template::{SecretKey, SecretValue};
 use tokio::time::Instant;
 
 use super::AnalysisObjects;
+use super::job::{JOB_NAME, Jobs};
 use super::measure::{Measurer, Providers};
 use crate::act::{FIELD_MANAGER, Kind};
 use crate::cache::{Body, Freshness, ObjectKey, Versions};
@@ -91,12 +92,8 @@ impl RunReconciler {
             if !self.leadership.is_leader() {
                 return Ok(Outcome::Done(None));
             }
-            let measurer = Measurer {
-                client: &self.client,
-                clock: &self.clock,
-                run,
-                providers: &self.providers,
-            };
+            let measurer =
+                Measurer { client: &self.client, clock: &self.clock, run, providers: &self.providers };
             let all = plan.tasks.iter().map(|task| async {
                 // A provider that panics costs its own measurement and nothing else.
                 let measured = std::panic::AssertUnwindSafe(measurer.measure(task)).catch_unwind().await;
@@ -106,9 +103,30 @@ impl RunReconciler {
             plan = self.decide(run, &secrets, &results);
         }
         if plan.delete {
+            self.providers.forget(run.metadata.uid.as_deref().unwrap_or_default());
             return self.delete(key, run).await;
         }
+        self.clear_away(run, &plan).await;
         self.write(key, run, &secrets, &results, plan).await
+    }
+
+    /// Removes what measurements left behind and nobody needs any more.
+    async fn clear_away(&self, run: &AnalysisRun, plan: &RunPlan) {
+        for garbage in &plan.garbage {
+            let namespace = self.providers.job_namespace.as_deref();
+            let jobs = Jobs { client: &self.client, run, metric: &garbage.metric, namespace };
+            for measurement in &garbage.measurements {
+                if !self.leadership.is_leader() || !measurement.metadata.contains_key(JOB_NAME) {
+                    continue;
+                }
+                if let Err(problem) = jobs.terminate(measurement, self.clock.now()).await {
+                    tracing::warn!(run = run.metadata.name, metric = %garbage.metric, "{problem}");
+                }
+            }
+        }
+        if plan.status.phase.is_terminal() {
+            self.providers.forget(run.metadata.uid.as_deref().unwrap_or_default());
+        }
     }
 
     fn decide(&self, run: &AnalysisRun, secrets: &Secrets, results: &[TaskResult]) -> RunPlan {
@@ -156,7 +174,8 @@ impl RunReconciler {
                 "metadata": {"resourceVersion": live.metadata.resource_version},
                 "status": patch,
             });
-            let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+            let parameters =
+                PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
             let request = Builder::new(Kind::AnalysisRun.path(&key.namespace))
                 .patch(&key.name, &parameters, &Patch::Merge(body))
                 .map_err(kube::Error::BuildRequest)?;
@@ -175,7 +194,9 @@ impl RunReconciler {
                     live = match self.client.request::<AnalysisRun>(request).await {
                         Ok(live) if live.metadata.uid == run.metadata.uid => live,
                         Ok(_) => return Ok(Outcome::Done(None)),
-                        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Outcome::Done(None)),
+                        Err(kube::Error::Api(status)) if status.code == 404 => {
+                            return Ok(Outcome::Done(None));
+                        }
                         Err(error) => return Err(error),
                     };
                     plan = self.decide(&live, secrets, results);

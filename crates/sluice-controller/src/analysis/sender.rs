@@ -17,7 +17,8 @@ pub const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
 const MOST_REDIRECTS: usize = 10;
 
 /// How requests get out.
-pub type Send = Arc<dyn Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, String>> + std::marker::Send + Sync>;
+pub type Send =
+    Arc<dyn Fn(HttpRequest) -> BoxFuture<'static, Result<HttpResponse, String>> + std::marker::Send + Sync>;
 
 /// Sends over the network. Proxies are taken from `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, certificates from the
 /// system or from `SSL_CERT_FILE`. Nothing is made before the first request.
@@ -48,7 +49,8 @@ impl Clients {
         }
         // Whoever came first installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let redirects = if manner.follows_redirects { Policy::limited(MOST_REDIRECTS) } else { Policy::none() };
+        let redirects =
+            if manner.follows_redirects { Policy::limited(MOST_REDIRECTS) } else { Policy::none() };
         let client = reqwest::Client::builder()
             .user_agent("sluice")
             .redirect(redirects)
@@ -64,8 +66,7 @@ impl Clients {
             return Err("signing requests for AWS is not carried out by this build".into());
         }
         let method = request.method.parse::<reqwest::Method>().map_err(|error| error.to_string())?;
-        let manner =
-            Manner { is_insecure: request.insecure, follows_redirects: request.follows_redirects };
+        let manner = Manner { is_insecure: request.insecure, follows_redirects: request.follows_redirects };
         let mut builder =
             self.client(manner)?.request(method, &request.url).timeout(request.timeout.unsigned_abs());
         for (name, value) in &request.headers {
@@ -87,8 +88,12 @@ impl Clients {
         let headers = headers
             .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
             .collect();
-        let mut answer =
-            HttpResponse { status: response.status().as_u16(), headers, body: Vec::new(), cut_at_bytes: None };
+        let mut answer = HttpResponse {
+            status: response.status().as_u16(),
+            headers,
+            body: Vec::new(),
+            cut_at_bytes: None,
+        };
         while let Some(chunk) = response.chunk().await.map_err(|error| causes(&error.without_url()))? {
             let room = LARGEST_ANSWER - answer.body.len();
             answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);

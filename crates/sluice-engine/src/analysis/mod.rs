@@ -393,10 +393,7 @@ impl Pass<'_> {
             let counts = current.contains(run.name.as_str());
             if run.is_fresh() && !(counts && is_open) {
                 writes.push(Write {
-                    action: Action::TerminateRun {
-                        name: run.name.clone(),
-                        uid: run.uid.clone(),
-                    },
+                    action: Action::TerminateRun { name: run.name.clone(), uid: run.uid.clone() },
                     reason: "it does not count any more".into(),
                 });
             }
