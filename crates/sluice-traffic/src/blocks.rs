@@ -1,8 +1,11 @@
 //! Which router carries out which block of a spec.
 
+use serde_json::Value;
 use sluice_api::traffic_routing::{Router, TrafficRouting};
 
-use crate::{Scope, TrafficRouter, alb::AlbRouter, istio::IstioRouter, nginx::NginxRouter};
+use crate::{
+    Scope, TrafficRouter, alb::AlbRouter, gateway::GatewayRouter, istio::IstioRouter, nginx::NginxRouter,
+};
 
 /// A block of the spec that this build does not carry out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +17,9 @@ pub struct Unsupported {
 
 /// Makes the routers that the spec names, in the order in which they are served.
 pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn TrafficRouter>, Unsupported>> {
+    let gateway = |name, block: &Value| -> Result<Box<dyn TrafficRouter>, Unsupported> {
+        Ok(Box::new(GatewayRouter::new(name, name, block, scope)))
+    };
     let router = |router| -> Result<Box<dyn TrafficRouter>, Unsupported> {
         let unsupported = |block: &str| Err(Unsupported { block: block.into() });
         match router {
@@ -25,16 +31,25 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
             Router::AppMesh(_) => unsupported("appMesh"),
             Router::Traefik(_) => unsupported("traefik"),
             Router::Apisix(_) => unsupported("apisix"),
-            Router::GatewayApi(_) => unsupported("gatewayAPI"),
+            Router::GatewayApi(block) => gateway("gatewayAPI", &Value::Object(block.0.clone())),
             Router::Gloo(_) => unsupported("gloo"),
             Router::Contour(_) => unsupported("contour"),
-            Router::Kong(_) => unsupported("kong"),
+            Router::Kong(block) => gateway("kong", &Value::Object(block.0.clone())),
             Router::Kuma(_) => unsupported("kuma"),
-            Router::Linkerd(_) => unsupported("linkerd"),
-            Router::Plugin(name, _) => unsupported(&format!("plugins.{name}")),
+            Router::Linkerd(block) => gateway("linkerd", &Value::Object(block.0.clone())),
+            Router::Plugin(name, block) => plugin(name, &block.0, scope),
         }
     };
     routing.routers().into_iter().map(router).collect()
+}
+
+/// The router that a plugin's key means. No plugin is ever run: those that are known are built in.
+fn plugin(key: &str, block: &Value, scope: &Scope) -> Result<Box<dyn TrafficRouter>, Unsupported> {
+    let place = format!("plugins.{key}");
+    match key {
+        "argoproj-labs/gatewayAPI" => Ok(Box::new(GatewayRouter::new("gatewayAPI", &place, block, scope))),
+        _ => Err(Unsupported { block: place }),
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +60,7 @@ mod tests {
     #[test]
     fn blocks_in_the_order_in_which_they_are_served() {
         let routing: TrafficRouting = serde_json::from_value(json!({
-            "plugins": {"example/b": {}, "example/a": {}},
+            "plugins": {"example/b": {}, "example/a": {}, "argoproj-labs/gatewayAPI": {"httpRoute": "web"}},
             "traefik": {"weightedTraefikServiceName": "web"},
             "alb": {"ingress": "web", "servicePort": 80},
             "nginx": {"stableIngress": "web"},
@@ -66,6 +81,7 @@ mod tests {
             "nginx".into(),
             "alb".into(),
             no("traefik"),
+            "gatewayAPI".into(),
             no("plugins.example/a"),
             no("plugins.example/b"),
         ];

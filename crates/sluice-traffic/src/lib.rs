@@ -8,18 +8,22 @@
 
 pub mod alb;
 mod blocks;
+mod extras;
 mod fields;
+pub mod gateway;
 pub mod istio;
 mod ledger;
 pub mod memory;
 pub mod nginx;
 mod shares;
+mod weights;
 
 pub use blocks::{Unsupported, routers};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sluice_api::LabelSelector;
 
 /// A kind of object, without its version: which version is served differs from cluster to cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +47,33 @@ pub struct ObjectRef {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
+}
+
+/// Objects that a router picks by label instead of by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Their kind.
+    pub kind: ObjectKind,
+    /// Their namespace.
+    pub namespace: String,
+    /// What their labels have to be.
+    pub labels: LabelSelector,
+}
+
+impl Selection {
+    /// Whether it picks this object.
+    pub fn takes(&self, reference: &ObjectRef, object: &Value) -> bool {
+        reference.kind == self.kind
+            && reference.namespace == self.namespace
+            && self.fits(object.pointer("/metadata/labels").unwrap_or(&Value::Null))
+    }
+
+    /// Whether `metadata.labels` are what they have to be.
+    pub fn fits(&self, labels: &Value) -> bool {
+        let labels = labels.as_object().into_iter().flatten();
+        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        self.labels.matches(&labels.collect())
+    }
 }
 
 /// The objects that a router asked for, as far as they exist.
@@ -148,6 +179,23 @@ impl Routes {
     pub fn stable_weight(&self, max_weight: i64) -> i64 {
         let extra: i64 = self.extra.iter().map(|extra| extra.weight).sum();
         (max_weight - self.canary_weight - extra).clamp(0, max_weight)
+    }
+
+    /// The managed routes that ask for something, each name once: the last of that name, in the first
+    /// place.
+    fn wanted(&self) -> Vec<&ManagedRoute> {
+        let mut found: Vec<&ManagedRoute> = Vec::new();
+        for route in &self.managed {
+            match found.iter_mut().find(|known| known.name() == route.name()) {
+                Some(known) => *known = route,
+                None => found.push(route),
+            }
+        }
+        found.retain(|route| match route {
+            ManagedRoute::Header(route) => !route.r#match.is_empty(),
+            ManagedRoute::Mirror(route) => !route.r#match.is_empty(),
+        });
+        found
     }
 }
 
@@ -290,6 +338,16 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
 
     /// The objects that it reads and writes, those that it creates included.
     fn reads(&self) -> Vec<ObjectRef>;
+
+    /// The objects that it reads and writes besides, picked by label.
+    fn selects(&self) -> Vec<Selection> {
+        Vec::new()
+    }
+
+    /// Whether the cluster need not serve this kind, because the same may stand under another group.
+    fn can_do_without(&self, _kind: ObjectKind) -> bool {
+        false
+    }
 
     /// What the objects ask the data plane for now, with the two Services that take turns in these roles.
     ///

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use sluice_api::steps::{SetHeaderRoute, SetMirrorRoute, StringMatch};
 
 use super::destinations::{self, Roles};
-use crate::{ManagedRoute, Routes, Scope, TrafficError, fields};
+use crate::{ManagedRoute, Scope, TrafficError, fields};
 
 /// The fields of a managed route that are ours.
 const OURS: &[&str] = &["name", "match", "route", "mirror", "mirrorPercentage"];
@@ -38,22 +38,6 @@ impl CanaryTarget {
         let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         CanaryTarget { destination: Value::Object(fields.collect()) }
     }
-}
-
-/// The routes that ask for something, each name once: the last of that name, in the first place.
-pub(super) fn wanted(routes: &Routes) -> Vec<&ManagedRoute> {
-    let mut found: Vec<&ManagedRoute> = Vec::new();
-    for route in &routes.managed {
-        match found.iter_mut().find(|known| known.name() == route.name()) {
-            Some(known) => *known = route,
-            None => found.push(route),
-        }
-    }
-    found.retain(|route| match route {
-        ManagedRoute::Header(route) => !route.r#match.is_empty(),
-        ManagedRoute::Mirror(route) => !route.r#match.is_empty(),
-    });
-    found
 }
 
 /// The fields of one managed route that are ours.

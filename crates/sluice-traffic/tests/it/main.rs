@@ -2,6 +2,8 @@
 
 mod alb;
 mod argo_live;
+mod gateway;
+mod harness;
 mod istio;
 mod nginx;
 mod properties;
@@ -38,14 +40,9 @@ fn router(routing: Value, scope: &Scope) -> Box<dyn TrafficRouter> {
 
 /// Objects by what they say of themselves.
 fn objects(list: impl IntoIterator<Item = Value>) -> Objects {
-    let kind = |object: &Value| match object["kind"].as_str() {
-        Some("VirtualService") => sluice_traffic::istio::VIRTUAL_SERVICE,
-        Some("DestinationRule") => sluice_traffic::istio::DESTINATION_RULE,
-        _ => INGRESS,
-    };
     let text = |value: &Value| value.as_str().unwrap_or("shop").to_owned();
     let reference = |object: &Value| ObjectRef {
-        kind: kind(object),
+        kind: kind(&text(&object["apiVersion"]), &text(&object["kind"])),
         namespace: text(&object["metadata"]["namespace"]),
         name: text(&object["metadata"]["name"]),
     };
@@ -54,6 +51,25 @@ fn objects(list: impl IntoIterator<Item = Value>) -> Objects {
 
 const INGRESS: ObjectKind =
     ObjectKind { group: "networking.k8s.io", versions: &["v1"], kind: "Ingress", plural: "ingresses" };
+
+#[track_caller]
+fn kind(api_version: &str, kind: &str) -> ObjectKind {
+    use sluice_traffic::{gateway, istio};
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let all = [
+        INGRESS,
+        istio::VIRTUAL_SERVICE,
+        istio::DESTINATION_RULE,
+        gateway::HTTP_ROUTE,
+        gateway::GRPC_ROUTE,
+        gateway::TCP_ROUTE,
+        gateway::TLS_ROUTE,
+        gateway::LINKERD_HTTP_ROUTE,
+    ];
+    let found =
+        all.into_iter().find(|known| known.kind == kind && (known.group == group || group.is_empty()));
+    found.unwrap_or_else(|| panic!("no kind {kind} of {api_version}"))
+}
 
 fn weight(canary_weight: i64) -> Routes {
     Routes { canary_weight, ..Routes::default() }
@@ -88,10 +104,12 @@ fn mirror(name: &str, percentage: Option<i32>, matches: Value) -> ManagedRoute {
 #[track_caller]
 fn write(router: &dyn TrafficRouter, observed: &Objects, routes: &Routes) -> Objects {
     let edits = router.with_routes(observed, routes).expect("fit objects");
-    assert!(
-        edits.keys().all(|reference| router.reads().contains(reference)),
-        "only what it reads is written"
-    );
+    let is_read = |reference: &ObjectRef| {
+        let by_label =
+            |object: &Value| router.selects().iter().any(|selection| selection.takes(reference, object));
+        router.reads().contains(reference) || observed.get(reference).is_some_and(by_label)
+    };
+    assert!(edits.keys().all(is_read), "only what it reads is written");
     let nearest = router.nearest_weight(observed, routes);
     let mut after = observed.clone();
     apply(&mut after, edits);
