@@ -5,6 +5,7 @@ use sluice_api::traffic_routing::{Router, TrafficRouting};
 
 use crate::{
     Scope, TrafficRouter, alb::AlbRouter, gateway::GatewayRouter, istio::IstioRouter, nginx::NginxRouter,
+    traefik::TraefikRouter,
 };
 
 /// A block of the spec that this build does not carry out.
@@ -29,7 +30,7 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
             Router::Smi(_) => unsupported("smi"),
             Router::Ambassador(_) => unsupported("ambassador"),
             Router::AppMesh(_) => unsupported("appMesh"),
-            Router::Traefik(_) => unsupported("traefik"),
+            Router::Traefik(traefik) => Ok(Box::new(TraefikRouter::new(traefik, scope))),
             Router::Apisix(_) => unsupported("apisix"),
             Router::GatewayApi(block) => gateway("gatewayAPI", &Value::Object(block.0.clone())),
             Router::Gloo(_) => unsupported("gloo"),
@@ -61,6 +62,7 @@ mod tests {
     fn blocks_in_the_order_in_which_they_are_served() {
         let routing: TrafficRouting = serde_json::from_value(json!({
             "plugins": {"example/b": {}, "example/a": {}, "argoproj-labs/gatewayAPI": {"httpRoute": "web"}},
+            "smi": {},
             "traefik": {"weightedTraefikServiceName": "web"},
             "alb": {"ingress": "web", "servicePort": 80},
             "nginx": {"stableIngress": "web"},
@@ -80,7 +82,8 @@ mod tests {
             "istio".into(),
             "nginx".into(),
             "alb".into(),
-            no("traefik"),
+            no("smi"),
+            "traefik".into(),
             "gatewayAPI".into(),
             no("plugins.example/a"),
             no("plugins.example/b"),

@@ -16,6 +16,7 @@ mod ledger;
 pub mod memory;
 pub mod nginx;
 mod shares;
+pub mod traefik;
 mod weights;
 
 pub use blocks::{Unsupported, routers};

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::{Extra, extras::Extras, shares::Shares};
 
+/// What weights add up to in lists that know percent.
+pub(crate) const PERCENT: i64 = 100;
+
 /// No object holds more; it keeps sums of whatever stands there in bounds.
 const MOST: i64 = 1_000_000_000;
 
@@ -82,7 +85,12 @@ pub(crate) struct Names<'a> {
     pub(crate) extra: &'a [Extra],
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
+    /// Without further destinations.
+    pub(crate) fn two((stable, canary): (&'a str, &'a str)) -> Names<'a> {
+        Names { stable, canary, extra: &[] }
+    }
+
     /// What the Service of this name carries.
     pub(crate) fn part(&self, service: &str) -> Part {
         match self.extra.iter().position(|extra| extra.service == service) {

@@ -7,6 +7,7 @@ mod harness;
 mod istio;
 mod nginx;
 mod properties;
+mod traefik;
 
 use serde_json::{Value, json};
 use sluice_api::steps::{HeaderMatch, SetHeaderRoute, SetMirrorRoute, StringMatch};
@@ -54,7 +55,7 @@ const INGRESS: ObjectKind =
 
 #[track_caller]
 fn kind(api_version: &str, kind: &str) -> ObjectKind {
-    use sluice_traffic::{gateway, istio};
+    use sluice_traffic::{gateway, istio, traefik};
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let all = [
         INGRESS,
@@ -65,6 +66,8 @@ fn kind(api_version: &str, kind: &str) -> ObjectKind {
         gateway::TCP_ROUTE,
         gateway::TLS_ROUTE,
         gateway::LINKERD_HTTP_ROUTE,
+        traefik::TRAEFIK_SERVICE,
+        traefik::FORMER_TRAEFIK_SERVICE,
     ];
     let found =
         all.into_iter().find(|known| known.kind == kind && (known.group == group || group.is_empty()));
