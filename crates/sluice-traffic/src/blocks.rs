@@ -4,8 +4,8 @@ use serde_json::Value;
 use sluice_api::traffic_routing::{Router, TrafficRouting};
 
 use crate::{
-    Scope, TrafficRouter, alb::AlbRouter, gateway::GatewayRouter, istio::IstioRouter, nginx::NginxRouter,
-    traefik::TraefikRouter,
+    Scope, TrafficRouter, alb::AlbRouter, gateway::GatewayRouter, gloo::GlooRouter, istio::IstioRouter,
+    nginx::NginxRouter, traefik::TraefikRouter,
 };
 
 /// A block of the spec that this build does not carry out.
@@ -33,7 +33,9 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
             Router::Traefik(traefik) => Ok(Box::new(TraefikRouter::new(traefik, scope))),
             Router::Apisix(_) => unsupported("apisix"),
             Router::GatewayApi(block) => gateway("gatewayAPI", &Value::Object(block.0.clone())),
-            Router::Gloo(_) => unsupported("gloo"),
+            Router::Gloo(block) => {
+                Ok(Box::new(GlooRouter::new("gloo", &Value::Object(block.0.clone()), scope)))
+            }
             Router::Contour(_) => unsupported("contour"),
             Router::Kong(block) => gateway("kong", &Value::Object(block.0.clone())),
             Router::Kuma(_) => unsupported("kuma"),
@@ -49,6 +51,7 @@ fn plugin(key: &str, block: &Value, scope: &Scope) -> Result<Box<dyn TrafficRout
     let place = format!("plugins.{key}");
     match key {
         "argoproj-labs/gatewayAPI" => Ok(Box::new(GatewayRouter::new("gatewayAPI", &place, block, scope))),
+        "solo-io/glooedge" => Ok(Box::new(GlooRouter::new(&place, block, scope))),
         _ => Err(Unsupported { block: place }),
     }
 }

@@ -12,8 +12,9 @@ use sluice_api::steps::{SetHeaderRoute, SetMirrorRoute, StringMatch};
 
 use super::paths;
 use super::refs::{self, View};
+use crate::matches::{Way, beginning_with, way};
 use crate::weights::Part;
-use crate::{ManagedRoute, Scope, TrafficError, fields};
+use crate::{ManagedRoute, Scope, TrafficError, fields, named};
 
 /// Annotation on routes: the managed routes of each Rollout, with the header names that they ask for.
 pub(super) const MANAGED_RULES: &str = "sluice.dev/managed-rules";
@@ -65,21 +66,11 @@ impl<'a> Ownership<'a> {
         }
         let recorded = self.entries[..self.recorded].iter().map(|entry| entry.name.as_str());
         let known: BTreeSet<&str> = self.declared.iter().copied().chain(recorded).collect();
-        let exact = known.iter().find(|known| **known == name);
-        let numbered = || {
-            known.iter().find(|known| {
-                name.strip_prefix(**known).and_then(|rest| rest.strip_prefix('-')).is_some_and(is_number)
-            })
-        };
-        let owner = *exact.or_else(numbered)?;
+        let owner = named::owner(name, known)?;
         // Somebody else may have given a rule of his such a name.
         let leads_to_us = backends.len() == 1 && view.part(&backends[0]) != Part::Other;
         (leads_to_us || is_mirror).then_some(owner)
     }
-}
-
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn entry_of(text: &str) -> Option<Entry> {
@@ -143,9 +134,7 @@ pub(super) fn arrange(
     let mut desired = Vec::new();
     for route in wanted {
         let made = made(route, rules, bases, view, scope)?;
-        let further = (1..).map(|number| format!("{}-{number}", route.name()));
-        let names = std::iter::once(route.name().to_owned())
-            .chain(further.filter(|name| !taken.contains(name.as_str())));
+        let names = named::numbered(route.name(), |name| taken.contains(name));
         for (mut rule, name) in made.into_iter().zip(names) {
             rule.insert("name".into(), name.into());
             let is_mirror = matches!(route, ManagedRoute::Mirror(_));
@@ -277,40 +266,10 @@ fn header_match(
 ) -> Result<Value, TrafficError> {
     let (kind, value) = match way(value, field, scope)? {
         Way::Exact(text) => ("Exact", text.to_owned()),
-        Way::Prefix(text) => ("RegularExpression", format!("{}.*", quoted(text))),
+        Way::Prefix(text) => ("RegularExpression", beginning_with(text)),
         Way::Regex(text) => ("RegularExpression", text.to_owned()),
     };
     Ok(json!({"name": name, "type": kind, "value": value}))
-}
-
-enum Way<'a> {
-    Exact(&'a str),
-    Prefix(&'a str),
-    Regex(&'a str),
-}
-
-fn way<'a>(value: Option<&'a StringMatch>, field: &str, scope: &Scope) -> Result<Way<'a>, TrafficError> {
-    let given = value.map(|value| (value.exact.as_str(), value.prefix.as_str(), value.regex.as_str()));
-    match given {
-        Some((exact, "", "")) if !exact.is_empty() => Ok(Way::Exact(exact)),
-        Some(("", prefix, "")) if !prefix.is_empty() => Ok(Way::Prefix(prefix)),
-        Some(("", "", regex)) if !regex.is_empty() => Ok(Way::Regex(regex)),
-        _ => {
-            Err(scope.unfit(field, "invalid header match type: give exactly one of exact, prefix and regex"))
-        }
-    }
-}
-
-/// A text as a regular expression that means it.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::new();
-    for character in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(character) {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted
 }
 
 fn mirror_matches(route: &SetMirrorRoute, base: &Value, scope: &Scope) -> Result<Vec<Value>, TrafficError> {

@@ -10,14 +10,14 @@ mod subsets;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sluice_api::traffic_routing::{IstioDestinationRule, IstioRouting, IstioVirtualService};
 
 use self::destinations::Roles;
 use self::managed::CanaryTarget;
 use crate::{
     Edit, Edits, Found, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
-    extras::Extras, fields, shares,
+    extras::Extras, fields, named, shares,
 };
 
 const VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
@@ -118,7 +118,7 @@ impl IstioRouter {
             }
             None => Vec::new(),
         };
-        if let Some(arranged) = managed::arrange(http, wanted, &ours, selected.http.first().copied()) {
+        if let Some(arranged) = arranged(http, wanted, &ours, selected.http.first().copied()) {
             fields::set_list(object, reference, "spec.http", arranged)?;
         }
         Ok(!selected.http.is_empty() || managed.is_empty())
@@ -196,6 +196,15 @@ impl TrafficRouter for IstioRouter {
         edited.retain(|reference, object| observed.get(reference) != Some(object));
         Ok(edited.into_iter().map(|(reference, object)| (reference, Edit::Put(object))).collect())
     }
+}
+
+fn arranged(
+    http: &[Value],
+    wanted: Vec<Map<String, Value>>,
+    ours: &BTreeSet<&str>,
+    below: Option<usize>,
+) -> Option<Vec<Value>> {
+    named::arrange(http, wanted, |route| ours.contains(fields::text(route, "name")), managed::OURS, below)
 }
 
 /// The VirtualService that a name means: `name`, `name.namespace` or `name.namespace.cluster.local`.

@@ -3,6 +3,7 @@
 mod alb;
 mod argo_live;
 mod gateway;
+mod gloo;
 mod harness;
 mod istio;
 mod nginx;
@@ -55,7 +56,7 @@ const INGRESS: ObjectKind =
 
 #[track_caller]
 fn kind(api_version: &str, kind: &str) -> ObjectKind {
-    use sluice_traffic::{gateway, istio, traefik};
+    use sluice_traffic::{gateway, gloo, istio, traefik};
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let all = [
         INGRESS,
@@ -68,6 +69,9 @@ fn kind(api_version: &str, kind: &str) -> ObjectKind {
         gateway::LINKERD_HTTP_ROUTE,
         traefik::TRAEFIK_SERVICE,
         traefik::FORMER_TRAEFIK_SERVICE,
+        gloo::VIRTUAL_SERVICE,
+        gloo::ROUTE_TABLE,
+        gloo::UPSTREAM_GROUP,
     ];
     let found =
         all.into_iter().find(|known| known.kind == kind && (known.group == group || group.is_empty()));

@@ -28,17 +28,17 @@ fn split(stable: i64, canary: i64) -> Value {
 }
 
 /// What the properties are tried on.
-pub fn subject(foreign: &Foreign, max: i64) -> Subject {
+pub fn subjects(foreign: &Foreign, max: i64) -> Vec<Subject> {
     let list = foreign.beside(to("shop-stable", 100), to("shop-canary", 0), |weight| to("z", weight));
     let mut object = service("traefik.io", list);
     object["spec"] = with(object["spec"].clone(), &foreign.of_object);
-    Subject {
+    vec![Subject {
         routing: json!({"traefik": {"weightedTraefikServiceName": "web"}}),
         objects: vec![object],
         whole: Some(100),
         is_exact: max <= 100,
         leaves_no_trace: true,
-    }
+    }]
 }
 
 #[test]
