@@ -4,8 +4,9 @@ use serde_json::Value;
 use sluice_api::traffic_routing::{Router, TrafficRouting};
 
 use crate::{
-    Scope, TrafficRouter, alb::AlbRouter, gateway::GatewayRouter, gloo::GlooRouter, istio::IstioRouter,
-    nginx::NginxRouter, traefik::TraefikRouter,
+    Scope, TrafficRouter, alb::AlbRouter, ambassador::AmbassadorRouter, apisix::ApisixRouter,
+    gateway::GatewayRouter, gloo::GlooRouter, istio::IstioRouter, nginx::NginxRouter, smi::SmiRouter,
+    traefik::TraefikRouter,
 };
 
 /// A block of the spec that this build does not carry out.
@@ -27,11 +28,11 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
             Router::Istio(istio) => Ok(Box::new(IstioRouter::new(istio, scope))),
             Router::Nginx(nginx) => Ok(Box::new(NginxRouter::new(nginx, scope))),
             Router::Alb(alb) => Ok(Box::new(AlbRouter::new(alb, scope))),
-            Router::Smi(_) => unsupported("smi"),
-            Router::Ambassador(_) => unsupported("ambassador"),
+            Router::Smi(smi) => Ok(Box::new(SmiRouter::new(smi, scope))),
+            Router::Ambassador(ambassador) => Ok(Box::new(AmbassadorRouter::new(ambassador, scope))),
             Router::AppMesh(_) => unsupported("appMesh"),
             Router::Traefik(traefik) => Ok(Box::new(TraefikRouter::new(traefik, scope))),
-            Router::Apisix(_) => unsupported("apisix"),
+            Router::Apisix(apisix) => Ok(Box::new(ApisixRouter::new(apisix, scope))),
             Router::GatewayApi(block) => gateway("gatewayAPI", &Value::Object(block.0.clone())),
             Router::Gloo(block) => {
                 Ok(Box::new(GlooRouter::new("gloo", &Value::Object(block.0.clone()), scope)))
@@ -65,7 +66,7 @@ mod tests {
     fn blocks_in_the_order_in_which_they_are_served() {
         let routing: TrafficRouting = serde_json::from_value(json!({
             "plugins": {"example/b": {}, "example/a": {}, "argoproj-labs/gatewayAPI": {"httpRoute": "web"}},
-            "smi": {},
+            "appMesh": {},
             "traefik": {"weightedTraefikServiceName": "web"},
             "alb": {"ingress": "web", "servicePort": 80},
             "nginx": {"stableIngress": "web"},
@@ -85,7 +86,7 @@ mod tests {
             "istio".into(),
             "nginx".into(),
             "alb".into(),
-            no("smi"),
+            no("appMesh"),
             "traefik".into(),
             "gatewayAPI".into(),
             no("plugins.example/a"),

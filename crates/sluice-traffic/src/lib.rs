@@ -7,6 +7,8 @@
 #![warn(missing_docs)]
 
 pub mod alb;
+pub mod ambassador;
+pub mod apisix;
 mod blocks;
 mod extras;
 mod fields;
@@ -18,7 +20,9 @@ mod matches;
 pub mod memory;
 mod named;
 pub mod nginx;
+mod owned;
 mod shares;
+pub mod smi;
 pub mod traefik;
 mod weights;
 
@@ -375,6 +379,12 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
         let mut objects = observed.clone();
         apply(&mut objects, self.with_routes(observed, routes)?);
         Ok(self.read(&objects, routes.ping_pong.as_ref())?.weight)
+    }
+
+    /// An object that is to be created, in the version of its kind that the cluster serves. Objects are
+    /// made in a version that an observed one has, or in the preferred one of their kind.
+    fn in_version(&self, object: Value, _api_version: &str) -> Value {
+        object
     }
 
     /// Whether it can write such a managed route. One that it cannot write it leaves out.

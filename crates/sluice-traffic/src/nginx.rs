@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sluice_api::keys::{INGRESS_CLASS, NGINX_ANNOTATION_PREFIX};
 use sluice_api::traffic_routing::NginxRouting;
 
+use crate::owned::{self, Owner};
 use crate::{
     Edit, Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError,
     TrafficRouter, fields, shares,
@@ -16,9 +17,6 @@ use crate::{
 /// Ingresses, shared with other routers.
 pub(crate) const INGRESS: ObjectKind =
     ObjectKind { group: "networking.k8s.io", versions: &["v1"], kind: "Ingress", plural: "ingresses" };
-
-/// What is cut from a name so that the suffix fits.
-const LONGEST_BASE: usize = 253 - "-canary".len();
 
 /// Splits traffic by canary Ingresses.
 #[derive(Clone, Debug)]
@@ -50,8 +48,7 @@ impl NginxRouter {
     }
 
     fn canary_ingress(&self, stable: &ObjectRef) -> ObjectRef {
-        let base = format!("{}-{}", self.scope.rollout, stable.name);
-        self.ingress(base.chars().take(LONGEST_BASE).chain("-canary".chars()).collect())
+        self.ingress(owned::canary_name(&format!("{}-{}", self.scope.rollout, stable.name)))
     }
 
     fn ingress(&self, name: String) -> ObjectRef {
@@ -125,18 +122,7 @@ impl NginxRouter {
         json!({
             "apiVersion": version,
             "kind": "Ingress",
-            "metadata": {
-                "name": reference.name,
-                "namespace": reference.namespace,
-                "ownerReferences": [{
-                    "apiVersion": "argoproj.io/v1alpha1",
-                    "kind": "Rollout",
-                    "name": self.scope.rollout,
-                    "uid": self.scope.uid,
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
-            },
+            "metadata": owned::metadata(reference, &self.scope),
         })
     }
 
@@ -164,9 +150,7 @@ impl NginxRouter {
     }
 
     fn check_owner(&self, reference: &ObjectRef, object: &Value) -> Result<(), TrafficError> {
-        let owners = fields::list(object, reference, "metadata.ownerReferences")?;
-        let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
-        if controller.is_some_and(|owner| fields::text(owner, "uid") == self.scope.uid) {
+        if owned::owner(object, reference, &self.scope)? == Owner::Ours {
             return Ok(());
         }
         let name = &reference.name;

@@ -7,10 +7,15 @@
 mod memory;
 mod objects;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use sluice_engine::traffic::{self, Sight, Times};
 use sluice_engine::world::{Canary, Rollout, Settings, Strategy, Traffic, Verify};
-use sluice_traffic::{ObjectRef, Objects, PingPong, Routes, Scope, TrafficRouter, Verdict};
+use sluice_traffic::{
+    Edit, Edits, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
+    Verdict,
+};
 
 pub use self::memory::{RouteMemory, Trouble};
 pub use self::objects::{RouteObject, RouteObjects, index_name, index_name_of_all, path};
@@ -84,6 +89,8 @@ pub struct Look {
     routers: Vec<Box<dyn TrafficRouter>>,
     /// The objects as they were looked at.
     pub observed: Objects,
+    /// The `apiVersion` in which the cluster serves each kind.
+    served: BTreeMap<ObjectKind, String>,
     /// What a decision gets to see.
     pub traffic: Traffic,
     /// When a router that refused is to be asked again.
@@ -117,11 +124,13 @@ pub fn look(
     }
     let (mut routers, _) = routers(rollout);
     let mut observed = Objects::new();
+    let mut served = BTreeMap::new();
     let mut trouble = None;
     for router in &routers {
         let (mut is_served, mut absent) = (false, None);
         for (reference, found) in found_of(&**router, objects)? {
             is_served |= !matches!(found, objects::Found::NoSuchKind(_));
+            served.extend(objects.served(reference.kind).map(|version| (reference.kind, version)));
             let problem = match found {
                 objects::Found::Object(object) => {
                     observed.insert(reference, object);
@@ -202,7 +211,7 @@ pub fn look(
         needs_live_primary: routers.iter().any(|router| router.needs_live_primary()),
         trouble,
     };
-    Ok(Some(Look { routers, observed, traffic, retry_at }))
+    Ok(Some(Look { routers, observed, served, traffic, retry_at }))
 }
 
 /// What is known of each object that a router asks for.
@@ -240,6 +249,22 @@ impl Look {
     /// The routers, in the order in which they are served.
     pub fn routers(&self) -> &[Box<dyn TrafficRouter>] {
         &self.routers
+    }
+
+    /// What has to change so that the objects of this router ask for these routes.
+    ///
+    /// # Errors
+    /// An object that is missing or has not the needed shape.
+    pub fn edits(&self, router: &dyn TrafficRouter, routes: &Routes) -> Result<Edits, TrafficError> {
+        let mut edits = router.with_routes(&self.observed, routes)?;
+        for (reference, edit) in &mut edits {
+            if let (Edit::Put(object), Some(version)) = (edit, self.served.get(&reference.kind))
+                && !self.observed.contains_key(reference)
+            {
+                *object = router.in_version(object.take(), version);
+            }
+        }
+        Ok(edits)
     }
 }
 

@@ -136,6 +136,11 @@ impl RouteObjects {
         Ok(picked)
     }
 
+    /// The `apiVersion` in which the cluster serves a kind.
+    pub fn served(&self, kind: ObjectKind) -> Option<String> {
+        self.cache(kind).served()
+    }
+
     /// The resource version that the cache shows.
     pub fn version(&self, kind: ObjectKind, key: &ObjectKey) -> Option<Arc<str>> {
         self.cache(kind).version(key)

@@ -363,7 +363,8 @@ fn foreign_part(objects: &Objects) -> Objects {
 fn remove_ours(value: &mut Value) {
     match value {
         Value::Array(list) => {
-            let is_extra = |entry: &Value| EXTRAS.iter().any(|name| entry["name"] == *name);
+            let is_extra =
+                |entry: &Value| EXTRAS.iter().any(|name| entry["name"] == *name || entry["service"] == *name);
             list.retain(|entry| !is_managed(entry) && !is_extra(entry));
             for entry in list.iter_mut() {
                 if is_ours(entry, 3)

@@ -1,6 +1,8 @@
 //! Routers through their seam: what they write into objects, what they leave alone, what they read back.
 
 mod alb;
+mod ambassador;
+mod apisix;
 mod argo_live;
 mod gateway;
 mod gloo;
@@ -8,6 +10,7 @@ mod harness;
 mod istio;
 mod nginx;
 mod properties;
+mod smi;
 mod traefik;
 
 use serde_json::{Value, json};
@@ -56,7 +59,7 @@ const INGRESS: ObjectKind =
 
 #[track_caller]
 fn kind(api_version: &str, kind: &str) -> ObjectKind {
-    use sluice_traffic::{gateway, gloo, istio, traefik};
+    use sluice_traffic::{ambassador, apisix, gateway, gloo, istio, smi, traefik};
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let all = [
         INGRESS,
@@ -72,6 +75,10 @@ fn kind(api_version: &str, kind: &str) -> ObjectKind {
         gloo::VIRTUAL_SERVICE,
         gloo::ROUTE_TABLE,
         gloo::UPSTREAM_GROUP,
+        smi::TRAFFIC_SPLIT,
+        ambassador::MAPPING,
+        ambassador::AMBASSADOR_MAPPING,
+        apisix::APISIX_ROUTE,
     ];
     let found =
         all.into_iter().find(|known| known.kind == kind && (known.group == group || group.is_empty()));

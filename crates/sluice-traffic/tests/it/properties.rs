@@ -8,7 +8,9 @@ use crate::harness::{
     Foreign, Subject, any_damages, any_foreign, any_routes, any_updates, check, check_hostile, damage,
     foreign_entries, foreign_fields, try_out, undo, wide_scope, with,
 };
-use crate::{gateway, gloo, header, ingress, named, objects, prefix, router, traefik, write};
+use crate::{
+    ambassador, apisix, gateway, gloo, header, ingress, named, objects, prefix, router, smi, traefik, write,
+};
 
 /// A VirtualService with foreign things all over, and its DestinationRule.
 #[derive(Clone, Debug)]
@@ -103,7 +105,14 @@ fn foreign_part(mesh: &Mesh, objects: &Objects) -> Value {
 
 /// Routers whose weights stand in lists.
 fn subjects(foreign: &Foreign, max: i64) -> Vec<Subject> {
-    let lists = [gateway::subjects, gloo::subjects, traefik::subjects];
+    let lists = [
+        ambassador::subjects,
+        apisix::subjects,
+        gateway::subjects,
+        gloo::subjects,
+        smi::subjects,
+        traefik::subjects,
+    ];
     lists.into_iter().flat_map(|of_router| of_router(foreign, max)).collect()
 }
 
