@@ -5,8 +5,8 @@ use sluice_api::traffic_routing::{Router, TrafficRouting};
 
 use crate::{
     Scope, TrafficRouter, alb::AlbRouter, ambassador::AmbassadorRouter, apisix::ApisixRouter,
-    gateway::GatewayRouter, gloo::GlooRouter, istio::IstioRouter, nginx::NginxRouter, smi::SmiRouter,
-    traefik::TraefikRouter,
+    contour::ContourRouter, gateway::GatewayRouter, gloo::GlooRouter, istio::IstioRouter, kuma::KumaRouter,
+    nginx::NginxRouter, smi::SmiRouter, traefik::TraefikRouter,
 };
 
 /// A block of the spec that this build does not carry out.
@@ -37,9 +37,13 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
             Router::Gloo(block) => {
                 Ok(Box::new(GlooRouter::new("gloo", &Value::Object(block.0.clone()), scope)))
             }
-            Router::Contour(_) => unsupported("contour"),
+            Router::Contour(block) => {
+                Ok(Box::new(ContourRouter::new("contour", &Value::Object(block.0.clone()), scope)))
+            }
             Router::Kong(block) => gateway("kong", &Value::Object(block.0.clone())),
-            Router::Kuma(_) => unsupported("kuma"),
+            Router::Kuma(block) => {
+                Ok(Box::new(KumaRouter::new("kuma", &Value::Object(block.0.clone()), scope)))
+            }
             Router::Linkerd(block) => gateway("linkerd", &Value::Object(block.0.clone())),
             Router::Plugin(name, block) => plugin(name, &block.0, scope),
         }
@@ -52,6 +56,7 @@ fn plugin(key: &str, block: &Value, scope: &Scope) -> Result<Box<dyn TrafficRout
     let place = format!("plugins.{key}");
     match key {
         "argoproj-labs/gatewayAPI" => Ok(Box::new(GatewayRouter::new("gatewayAPI", &place, block, scope))),
+        "argoproj-labs/contour" => Ok(Box::new(ContourRouter::new(&place, block, scope))),
         "solo-io/glooedge" => Ok(Box::new(GlooRouter::new(&place, block, scope))),
         _ => Err(Unsupported { block: place }),
     }

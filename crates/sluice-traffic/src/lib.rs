@@ -10,11 +10,13 @@ pub mod alb;
 pub mod ambassador;
 pub mod apisix;
 mod blocks;
+pub mod contour;
 mod extras;
 mod fields;
 pub mod gateway;
 pub mod gloo;
 pub mod istio;
+pub mod kuma;
 mod ledger;
 mod matches;
 pub mod memory;
@@ -337,6 +339,18 @@ pub enum Verdict {
     Pending,
     /// Nobody can tell.
     Unknown,
+}
+
+impl Verdict {
+    /// What holds for all of them together.
+    fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+        let found: Vec<Verdict> = verdicts.into_iter().collect();
+        match () {
+            () if found.contains(&Verdict::Pending) => Verdict::Pending,
+            () if found.is_empty() || found.contains(&Verdict::Unknown) => Verdict::Unknown,
+            () => Verdict::Live,
+        }
+    }
 }
 
 /// One way to split traffic.

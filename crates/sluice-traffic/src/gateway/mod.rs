@@ -278,6 +278,6 @@ impl TrafficRouter for GatewayRouter {
         let of_route = |(_, reference): &(Target, ObjectRef)| {
             observed.get(reference).map_or(Verdict::Unknown, |object| status::verdict(object, reference))
         };
-        status::all(targets.iter().map(of_route))
+        Verdict::all(targets.iter().map(of_route))
     }
 }

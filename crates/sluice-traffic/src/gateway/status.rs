@@ -28,17 +28,7 @@ pub(super) fn verdict(object: &Value, reference: &ObjectRef) -> Verdict {
             .find(|one| said.contains(one))
             .unwrap_or(Verdict::Unknown)
     };
-    all(parents.iter().map(of_parent))
-}
-
-/// What holds for all of them together.
-pub(super) fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
-    let found: Vec<Verdict> = verdicts.into_iter().collect();
-    match () {
-        () if found.contains(&Verdict::Pending) => Verdict::Pending,
-        () if found.is_empty() || found.contains(&Verdict::Unknown) => Verdict::Unknown,
-        () => Verdict::Live,
-    }
+    Verdict::all(parents.iter().map(of_parent))
 }
 
 fn of_report(report: &Value, generation: i64) -> Verdict {

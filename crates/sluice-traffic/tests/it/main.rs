@@ -4,10 +4,12 @@ mod alb;
 mod ambassador;
 mod apisix;
 mod argo_live;
+mod contour;
 mod gateway;
 mod gloo;
 mod harness;
 mod istio;
+mod kuma;
 mod nginx;
 mod properties;
 mod smi;
@@ -59,7 +61,7 @@ const INGRESS: ObjectKind =
 
 #[track_caller]
 fn kind(api_version: &str, kind: &str) -> ObjectKind {
-    use sluice_traffic::{ambassador, apisix, gateway, gloo, istio, smi, traefik};
+    use sluice_traffic::{ambassador, apisix, contour, gateway, gloo, istio, kuma, smi, traefik};
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let all = [
         INGRESS,
@@ -79,6 +81,9 @@ fn kind(api_version: &str, kind: &str) -> ObjectKind {
         ambassador::MAPPING,
         ambassador::AMBASSADOR_MAPPING,
         apisix::APISIX_ROUTE,
+        contour::HTTP_PROXY,
+        kuma::MESH_HTTP_ROUTE,
+        kuma::MESH_TCP_ROUTE,
     ];
     let found =
         all.into_iter().find(|known| known.kind == kind && (known.group == group || group.is_empty()));

@@ -9,7 +9,8 @@ use crate::harness::{
     foreign_entries, foreign_fields, try_out, undo, wide_scope, with,
 };
 use crate::{
-    ambassador, apisix, gateway, gloo, header, ingress, named, objects, prefix, router, smi, traefik, write,
+    ambassador, apisix, contour, gateway, gloo, header, ingress, kuma, named, objects, prefix, router, smi,
+    traefik, write,
 };
 
 /// A VirtualService with foreign things all over, and its DestinationRule.
@@ -108,8 +109,10 @@ fn subjects(foreign: &Foreign, max: i64) -> Vec<Subject> {
     let lists = [
         ambassador::subjects,
         apisix::subjects,
+        contour::subjects,
         gateway::subjects,
         gloo::subjects,
+        kuma::subjects,
         smi::subjects,
         traefik::subjects,
     ];
@@ -191,15 +194,15 @@ proptest! {
     }
 
     #[test]
-    fn lists_of_weights((max, all) in any_updates(), foreign in any_foreign()) {
-        for subject in subjects(&foreign, max) {
+    fn lists_of_weights((max, all) in any_updates(), foreign in any_foreign(), some in 0..4usize) {
+        for subject in subjects(&foreign, max).into_iter().skip(some).step_by(4) {
             try_out(&subject, &all, &wide_scope(max));
         }
     }
 
     #[test]
-    fn hostile_lists(routes in any_routes(100), foreign in any_foreign(), damages in any_damages()) {
-        for subject in subjects(&foreign, 100) {
+    fn hostile_lists(routes in any_routes(100), foreign in any_foreign(), damages in any_damages(), some in 0..4usize) {
+        for subject in subjects(&foreign, 100).into_iter().skip(some).step_by(4) {
             let router = router(subject.routing.clone(), &wide_scope(100));
             let before = objects(subject.objects);
             let mut observed = before.clone();
