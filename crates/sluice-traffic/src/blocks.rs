@@ -9,6 +9,9 @@ use crate::{
     nginx::NginxRouter, smi::SmiRouter, traefik::TraefikRouter,
 };
 
+/// Keys of the sample plugin, whose block is that of NGINX.
+const SAMPLE_NGINX: &[&str] = &["argoproj/sample-nginx", "argoproj-labs/sample-nginx"];
+
 /// A block of the spec that this build does not carry out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("trafficRouting.{block} is not carried out by this build: use another router, or another build")]
@@ -19,6 +22,14 @@ pub struct Unsupported {
 
 /// Makes the routers that the spec names, in the order in which they are served.
 pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn TrafficRouter>, Unsupported>> {
+    // Two that look after canary Ingresses would remove each other's.
+    let is_nginx = |router: &Router| match router {
+        Router::Nginx(_) => true,
+        Router::Plugin(key, _) => SAMPLE_NGINX.contains(key),
+        _ => false,
+    };
+    let is_alone = routing.routers().iter().filter(|router| is_nginx(router)).count() < 2;
+    let alone = |router: NginxRouter| if is_alone { router } else { router.beside_another() };
     let gateway = |name, block: &Value| -> Result<Box<dyn TrafficRouter>, Unsupported> {
         Ok(Box::new(GatewayRouter::new(name, name, block, scope)))
     };
@@ -26,7 +37,7 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
         let unsupported = |block: &str| Err(Unsupported { block: block.into() });
         match router {
             Router::Istio(istio) => Ok(Box::new(IstioRouter::new(istio, scope))),
-            Router::Nginx(nginx) => Ok(Box::new(NginxRouter::new(nginx, scope))),
+            Router::Nginx(nginx) => Ok(Box::new(alone(NginxRouter::new(nginx, scope)))),
             Router::Alb(alb) => Ok(Box::new(AlbRouter::new(alb, scope))),
             Router::Smi(smi) => Ok(Box::new(SmiRouter::new(smi, scope))),
             Router::Ambassador(ambassador) => Ok(Box::new(AmbassadorRouter::new(ambassador, scope))),
@@ -45,6 +56,10 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
                 Ok(Box::new(KumaRouter::new("kuma", &Value::Object(block.0.clone()), scope)))
             }
             Router::Linkerd(block) => gateway("linkerd", &Value::Object(block.0.clone())),
+            Router::Plugin(key, block) if SAMPLE_NGINX.contains(&key) => {
+                let place = format!("plugins.{key}");
+                Ok(Box::new(alone(NginxRouter::of_plugin(&place, &block.0, scope))))
+            }
             Router::Plugin(name, block) => plugin(name, &block.0, scope),
         }
     };

@@ -15,7 +15,7 @@ use crate::matches::{Way, beginning_with, way};
 use crate::named::{self, Fields};
 use crate::weights::{Names, PERCENT, Part, Weights};
 use crate::{
-    Edit, Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, Selection,
+    By, Edit, Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, Selection,
     TrafficError, TrafficRouter, fields, shares,
 };
 
@@ -93,7 +93,7 @@ impl GlooRouter {
     fn selection(&self) -> Option<Selection> {
         let target = self.target().ok().filter(|target| target.name.is_empty())?;
         let labels = LabelSelector { match_labels: target.labels.clone(), ..LabelSelector::default() };
-        Some(Selection { kind: target.kind, namespace: target.namespace.clone(), labels })
+        Some(Selection { kind: target.kind, namespace: target.namespace.clone(), by: By::Labels(labels) })
     }
 
     fn named(&self) -> Option<ObjectRef> {

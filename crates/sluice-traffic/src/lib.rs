@@ -59,30 +59,50 @@ pub struct ObjectRef {
     pub name: String,
 }
 
-/// Objects that a router picks by label instead of by name.
+/// Objects that a router picks otherwise than by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selection {
     /// Their kind.
     pub kind: ObjectKind,
     /// Their namespace.
     pub namespace: String,
-    /// What their labels have to be.
-    pub labels: LabelSelector,
+    /// What tells them from others.
+    pub by: By,
+}
+
+/// What tells objects that are picked from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Their labels.
+    Labels(LabelSelector),
+    /// The uid of the object that controls them.
+    Owner(String),
 }
 
 impl Selection {
     /// Whether it picks this object.
     pub fn takes(&self, reference: &ObjectRef, object: &Value) -> bool {
-        reference.kind == self.kind
-            && reference.namespace == self.namespace
-            && self.fits(object.pointer("/metadata/labels").unwrap_or(&Value::Null))
+        let is_there = reference.kind == self.kind && reference.namespace == self.namespace;
+        is_there
+            && match &self.by {
+                By::Labels(_) => self.fits(object.pointer("/metadata/labels").unwrap_or(&Value::Null)),
+                By::Owner(uid) => {
+                    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+                    let is_owner = |owner: &Value| {
+                        owner.get("controller") == Some(&Value::Bool(true))
+                            && owner.get("uid") == Some(&uid.as_str().into())
+                    };
+                    !uid.is_empty() && owners.into_iter().flatten().any(is_owner)
+                }
+            }
     }
 
-    /// Whether `metadata.labels` are what they have to be.
+    /// Whether `metadata.labels` are what they have to be, if labels are what it picks by.
     pub fn fits(&self, labels: &Value) -> bool {
+        let By::Labels(selector) = &self.by else { return false };
         let labels = labels.as_object().into_iter().flatten();
         let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
-        self.labels.matches(&labels.collect())
+        selector.matches(&labels.collect())
     }
 }
 
@@ -361,7 +381,7 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
     /// The objects that it reads and writes, those that it creates included.
     fn reads(&self) -> Vec<ObjectRef>;
 
-    /// The objects that it reads and writes besides, picked by label.
+    /// The objects that it reads and writes besides, picked otherwise than by name.
     fn selects(&self) -> Vec<Selection> {
         Vec::new()
     }

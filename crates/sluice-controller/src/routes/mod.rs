@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use sluice_engine::traffic::{self, Sight, Times};
 use sluice_engine::world::{Canary, Rollout, Settings, Strategy, Traffic, Verify};
 use sluice_traffic::{
-    Edit, Edits, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
+    By, Edit, Edits, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
     Verdict,
 };
 
@@ -79,8 +79,10 @@ pub fn index(rollout: &Rollout) -> Vec<String> {
     let (routers, _) = routers(rollout);
     let reads = routers.iter().flat_map(|router| router.reads());
     let named = reads.map(|object| index_name(object.kind, &object.namespace, &object.name));
+    // What is picked by its owner is looked at with him; only labels may come to objects by themselves.
     let selects = routers.iter().flat_map(|router| router.selects());
-    named.chain(selects.map(|picked| index_name_of_all(picked.kind, &picked.namespace))).collect()
+    let by_label = selects.filter(|picked| matches!(picked.by, By::Labels(_)));
+    named.chain(by_label.map(|picked| index_name_of_all(picked.kind, &picked.namespace))).collect()
 }
 
 /// One look at the routes of one Rollout.

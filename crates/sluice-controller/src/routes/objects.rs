@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::core::ApiResource;
 use serde_json::Value;
-use sluice_traffic::{ObjectKind, ObjectRef, Selection};
+use sluice_traffic::{By, ObjectKind, ObjectRef, Selection};
 use tokio::task::JoinSet;
 
 use super::NotReady;
@@ -105,7 +105,7 @@ impl RouteObjects {
         }
     }
 
-    /// Looks up the objects that are picked by label, and begins to follow their kind if nobody has asked
+    /// Looks up the objects that are picked otherwise than by name, and begins to follow their kind if nobody has asked
     /// for it before.
     ///
     /// # Errors
@@ -118,22 +118,27 @@ impl RouteObjects {
             name: name.to_owned(),
         };
         if cache.sync() != SyncState::Synced {
-            let all = reference("with labels");
+            let all = reference("");
             return Ok(match self.get(&all)? {
                 Found::NoSuchKind(problem) => vec![(all, Found::NoSuchKind(problem))],
                 _ => Vec::new(),
             });
         }
         let mut picked = Vec::new();
-        cache.for_each(|key, body| {
-            if *key.namespace == *selection.namespace
-                && let Some(object) = body.good()
-                && selection.fits(&object.labels)
-            {
-                picked.push((reference(&key.name), Found::Object(object.json())));
-            }
-        });
-        Ok(picked)
+        if let By::Owner(uid) = &selection.by {
+            let owned = cache.owned_by(uid).into_iter();
+            let owned = owned.filter_map(|(key, body)| Some((reference(&key.name), body.good()?.json())));
+            picked.extend(owned.filter(|(reference, object)| selection.takes(reference, object)));
+        } else {
+            cache.for_each(|key, body| {
+                if *key.namespace == *selection.namespace
+                    && let Some(object) = body.good().filter(|object| selection.fits(&object.labels))
+                {
+                    picked.push((reference(&key.name), object.json()));
+                }
+            });
+        }
+        Ok(picked.into_iter().map(|(reference, object)| (reference, Found::Object(object))).collect())
     }
 
     /// The `apiVersion` in which the cluster serves a kind.

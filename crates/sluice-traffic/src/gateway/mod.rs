@@ -26,7 +26,7 @@ use self::refs::View;
 use crate::extras::Extras;
 use crate::weights::Names;
 use crate::{
-    Edit, Edits, Extra, Found, ManagedRoute, ObjectRef, Objects, PingPong, Routes, Scope, Selection,
+    By, Edit, Edits, Extra, Found, ManagedRoute, ObjectRef, Objects, PingPong, Routes, Scope, Selection,
     TrafficError, TrafficRouter, Verdict, fields, ledger, shares,
 };
 
@@ -72,7 +72,8 @@ impl GatewayRouter {
                 |name: &str| ObjectRef { kind: of_kind.kind, namespace: namespace.into(), name: name.into() };
             targets.extend(of_kind.named.into_iter().map(|target| (target.clone(), reference(&target.name))));
             if let Some(labels) = of_kind.selector {
-                let selection = Selection { kind: of_kind.kind, namespace: namespace.into(), labels };
+                let by = By::Labels(labels);
+                let selection = Selection { kind: of_kind.kind, namespace: namespace.into(), by };
                 let taken = observed.iter().filter(|(reference, object)| selection.takes(reference, object));
                 let taken = taken.map(|(reference, _)| reference.clone());
                 for reference in taken.collect::<Vec<_>>() {
@@ -214,7 +215,8 @@ impl TrafficRouter for GatewayRouter {
         let Ok(config) = &self.config else { return Vec::new() };
         let namespace = config.namespace(&self.scope);
         let of_kind = |of_kind: config::OfKind| {
-            Some(Selection { kind: of_kind.kind, namespace: namespace.into(), labels: of_kind.selector? })
+            let by = By::Labels(of_kind.selector?);
+            Some(Selection { kind: of_kind.kind, namespace: namespace.into(), by })
         };
         config.kinds().into_iter().filter_map(of_kind).collect()
     }
