@@ -5,8 +5,8 @@ use sluice_api::traffic_routing::{Router, TrafficRouting};
 
 use crate::{
     Scope, TrafficRouter, alb::AlbRouter, ambassador::AmbassadorRouter, apisix::ApisixRouter,
-    contour::ContourRouter, gateway::GatewayRouter, gloo::GlooRouter, istio::IstioRouter, kuma::KumaRouter,
-    nginx::NginxRouter, smi::SmiRouter, traefik::TraefikRouter,
+    app_mesh::AppMeshRouter, contour::ContourRouter, gateway::GatewayRouter, gloo::GlooRouter,
+    istio::IstioRouter, kuma::KumaRouter, nginx::NginxRouter, smi::SmiRouter, traefik::TraefikRouter,
 };
 
 /// Keys of the sample plugin, whose block is that of NGINX.
@@ -34,14 +34,13 @@ pub fn routers(routing: &TrafficRouting, scope: &Scope) -> Vec<Result<Box<dyn Tr
         Ok(Box::new(GatewayRouter::new(name, name, block, scope)))
     };
     let router = |router| -> Result<Box<dyn TrafficRouter>, Unsupported> {
-        let unsupported = |block: &str| Err(Unsupported { block: block.into() });
         match router {
             Router::Istio(istio) => Ok(Box::new(IstioRouter::new(istio, scope))),
             Router::Nginx(nginx) => Ok(Box::new(alone(NginxRouter::new(nginx, scope)))),
             Router::Alb(alb) => Ok(Box::new(AlbRouter::new(alb, scope))),
             Router::Smi(smi) => Ok(Box::new(SmiRouter::new(smi, scope))),
             Router::Ambassador(ambassador) => Ok(Box::new(AmbassadorRouter::new(ambassador, scope))),
-            Router::AppMesh(_) => unsupported("appMesh"),
+            Router::AppMesh(app_mesh) => Ok(Box::new(AppMeshRouter::new(app_mesh, scope))),
             Router::Traefik(traefik) => Ok(Box::new(TraefikRouter::new(traefik, scope))),
             Router::Apisix(apisix) => Ok(Box::new(ApisixRouter::new(apisix, scope))),
             Router::GatewayApi(block) => gateway("gatewayAPI", &Value::Object(block.0.clone())),
@@ -106,7 +105,7 @@ mod tests {
             "istio".into(),
             "nginx".into(),
             "alb".into(),
-            no("appMesh"),
+            "appMesh".into(),
             "traefik".into(),
             "gatewayAPI".into(),
             no("plugins.example/a"),

@@ -9,6 +9,7 @@
 pub mod alb;
 pub mod ambassador;
 pub mod apisix;
+pub mod app_mesh;
 mod blocks;
 pub mod contour;
 mod extras;

@@ -375,7 +375,10 @@ fn remove_ours(value: &mut Value) {
                 remove_ours(entry);
             }
         }
-        Value::Object(fields) => fields.values_mut().for_each(remove_ours),
+        Value::Object(fields) => {
+            fields.remove("rollouts-pod-template-hash");
+            fields.values_mut().for_each(remove_ours);
+        }
         _ => {}
     }
 }

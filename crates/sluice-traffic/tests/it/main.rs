@@ -3,6 +3,7 @@
 mod alb;
 mod ambassador;
 mod apisix;
+mod app_mesh;
 mod argo_live;
 mod contour;
 mod gateway;
@@ -61,7 +62,7 @@ const INGRESS: ObjectKind =
 
 #[track_caller]
 fn kind(api_version: &str, kind: &str) -> ObjectKind {
-    use sluice_traffic::{ambassador, apisix, contour, gateway, gloo, istio, kuma, smi, traefik};
+    use sluice_traffic::{ambassador, apisix, app_mesh, contour, gateway, gloo, istio, kuma, smi, traefik};
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     let all = [
         INGRESS,
@@ -81,6 +82,9 @@ fn kind(api_version: &str, kind: &str) -> ObjectKind {
         ambassador::MAPPING,
         ambassador::AMBASSADOR_MAPPING,
         apisix::APISIX_ROUTE,
+        app_mesh::VIRTUAL_SERVICE,
+        app_mesh::VIRTUAL_ROUTER,
+        app_mesh::VIRTUAL_NODE,
         contour::HTTP_PROXY,
         kuma::MESH_HTTP_ROUTE,
         kuma::MESH_TCP_ROUTE,

@@ -9,8 +9,8 @@ use crate::harness::{
     foreign_entries, foreign_fields, try_out, undo, wide_scope, with,
 };
 use crate::{
-    ambassador, apisix, contour, gateway, gloo, header, ingress, kuma, named, objects, prefix, router, smi,
-    traefik, write,
+    ambassador, apisix, app_mesh, contour, gateway, gloo, header, ingress, kuma, named, objects, prefix,
+    router, smi, traefik, write,
 };
 
 /// A VirtualService with foreign things all over, and its DestinationRule.
@@ -109,6 +109,7 @@ fn subjects(foreign: &Foreign, max: i64) -> Vec<Subject> {
     let lists = [
         ambassador::subjects,
         apisix::subjects,
+        app_mesh::subjects,
         contour::subjects,
         gateway::subjects,
         gloo::subjects,
