@@ -140,29 +140,34 @@ fn each_text(value: &mut Value, change: &mut impl FnMut(&mut String)) {
     }
 }
 
-/// Definitions of the kinds of others that the situations hold, with no schema of their own.
+/// Definitions of the kinds of others that the situations and examples hold, with no schema of their own.
 pub fn foreign_kinds() -> Vec<Value> {
-    let kinds = [("VirtualService", "virtualservices"), ("DestinationRule", "destinationrules")];
-    kinds
-        .map(|(kind, plural)| {
-            json!({
-                "apiVersion": "apiextensions.k8s.io/v1",
-                "kind": "CustomResourceDefinition",
-                "metadata": {"name": format!("{plural}.networking.istio.io")},
-                "spec": {
-                    "group": "networking.istio.io",
-                    "scope": "Namespaced",
-                    "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
-                    "versions": [{
-                        "name": "v1beta1",
-                        "served": true,
-                        "storage": true,
-                        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-                    }],
-                },
-            })
-        })
-        .into()
+    let kinds = [
+        ("networking.istio.io", "v1beta1", "VirtualService", "virtualservices"),
+        ("networking.istio.io", "v1beta1", "DestinationRule", "destinationrules"),
+        ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+    ];
+    kinds.map(|(group, version, kind, plural)| foreign_kind(group, version, kind, plural)).into()
+}
+
+/// The definition of a kind of somebody else, with no schema of its own.
+pub fn foreign_kind(group: &str, version: &str, kind: &str, plural: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
+            "versions": [{
+                "name": version,
+                "served": true,
+                "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+            }],
+        },
+    })
 }
 
 /// A simulated cluster in which pods are ready at once and Istio's kinds are known.

@@ -373,7 +373,7 @@ impl Actor<'_> {
         let mut edits = Vec::new();
         let mut failed = None;
         for router in look.routers() {
-            match router.with_routes(&look.observed, &routes) {
+            match look.edits(&**router, &routes) {
                 Ok(found) => edits.extend(found),
                 Err(error) => {
                     let object = format!("router {}", router.name());

@@ -162,6 +162,8 @@ struct Shared<T> {
     objects: RwLock<Objects<T>>,
     sync: watch::Sender<SyncState>,
     trouble: RwLock<Option<String>>,
+    /// The `apiVersion` that is watched.
+    served: RwLock<Option<String>>,
     relist: Notify,
     repairs: std::sync::atomic::AtomicU64,
 }
@@ -201,6 +203,7 @@ impl<T> Cache<T> {
             objects: RwLock::new(objects),
             sync: watch::Sender::new(SyncState::Starting),
             trouble: RwLock::new(None),
+            served: RwLock::new(None),
             relist: Notify::new(),
             repairs: std::sync::atomic::AtomicU64::new(0),
         };
@@ -294,6 +297,11 @@ impl<T> Cache<T> {
     /// Follows how far the cache has come.
     pub fn subscribe(&self) -> watch::Receiver<SyncState> {
         self.shared.sync.subscribe()
+    }
+
+    /// The `apiVersion` in which the cluster serves the kind, once something is watched.
+    pub fn served(&self) -> Option<String> {
+        self.shared.served.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why the watch does not get on at the moment, if it does not.

@@ -512,9 +512,13 @@ fn route_objects(
     RouteObjects::new(optional_source(options, client), move |kind, source, cache, tasks| {
         let (queue, rollouts) = (queue.clone(), rollouts.clone());
         tasks.spawn(cache.feed(source, move |change| {
-            let name = routes::index_name(kind, &change.key.namespace, &change.key.name);
-            for (key, _) in rollouts.indexed(&name) {
-                queue.add(key);
+            let (namespace, name) = (&change.key.namespace, &change.key.name);
+            for name in
+                [routes::index_name(kind, namespace, name), routes::index_name_of_all(kind, namespace)]
+            {
+                for (key, _) in rollouts.indexed(&name) {
+                    queue.add(key);
+                }
             }
         }));
     })

@@ -63,24 +63,49 @@ pub(crate) fn set_annotation(
     key: &str,
     value: Option<String>,
 ) -> Result<(), TrafficError> {
+    set_entry(object, reference, "annotations", key, value)
+}
+
+/// The value of a label.
+pub(crate) fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+/// Sets a label, or takes it away.
+pub(crate) fn set_label(
+    object: &mut Value,
+    reference: &ObjectRef,
+    key: &str,
+    value: Option<String>,
+) -> Result<(), TrafficError> {
+    set_entry(object, reference, "labels", key, value)
+}
+
+fn set_entry(
+    object: &mut Value,
+    reference: &ObjectRef,
+    field: &str,
+    key: &str,
+    value: Option<String>,
+) -> Result<(), TrafficError> {
     let Some(value) = value else {
-        remove_annotation(object, key);
+        remove_entry(object, field, key);
         return Ok(());
     };
-    let unfit = |field| TrafficError::unfit(reference, field, "must be an object");
-    let object = object.as_object_mut().ok_or_else(|| unfit("."))?;
-    let metadata = filled(object, "metadata").ok_or_else(|| unfit("metadata"))?;
-    let annotations = filled(metadata, "annotations").ok_or_else(|| unfit("metadata.annotations"))?;
-    annotations.insert(key.into(), value.into());
+    let unfit = |field: String| TrafficError::unfit(reference, field, "must be an object");
+    let object = object.as_object_mut().ok_or_else(|| unfit(".".into()))?;
+    let metadata = filled(object, "metadata").ok_or_else(|| unfit("metadata".into()))?;
+    let entries = filled(metadata, field).ok_or_else(|| unfit(format!("metadata.{field}")))?;
+    entries.insert(key.into(), value.into());
     Ok(())
 }
 
-fn remove_annotation(object: &mut Value, key: &str) {
+fn remove_entry(object: &mut Value, field: &str, key: &str) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
-    let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) else { return };
+    let Some(entries) = metadata.get_mut(field).and_then(Value::as_object_mut) else { return };
     // An empty map is not stored by an API server, so it would be a difference for ever.
-    if annotations.remove(key).is_some() && annotations.is_empty() {
-        metadata.remove("annotations");
+    if entries.remove(key).is_some() && entries.is_empty() {
+        metadata.remove(field);
     }
 }
 

@@ -21,6 +21,17 @@ pub(crate) fn names(
     serde_json::from_value(entry).map_err(|_| unreadable(reference, key))
 }
 
+/// What every Rollout has on record.
+pub(crate) fn all(
+    object: &Value,
+    reference: &ObjectRef,
+    key: &str,
+) -> Result<BTreeMap<String, Vec<String>>, TrafficError> {
+    let read = |(rollout, entry)| Ok((rollout, serde_json::from_value(entry)?));
+    let entries = entries(object, reference, key)?.into_iter().map(read);
+    entries.collect::<serde_json::Result<_>>().map_err(|_| unreadable(reference, key))
+}
+
 /// Puts these names on record; without any the entry goes.
 pub(crate) fn record(
     object: &mut Value,

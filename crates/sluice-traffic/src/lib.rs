@@ -7,19 +7,34 @@
 #![warn(missing_docs)]
 
 pub mod alb;
+pub mod ambassador;
+pub mod apisix;
+pub mod app_mesh;
 mod blocks;
+pub mod contour;
+mod extras;
 mod fields;
+pub mod gateway;
+pub mod gloo;
 pub mod istio;
+pub mod kuma;
 mod ledger;
+mod matches;
 pub mod memory;
+mod named;
 pub mod nginx;
+mod owned;
 mod shares;
+pub mod smi;
+pub mod traefik;
+mod weights;
 
 pub use blocks::{Unsupported, routers};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sluice_api::LabelSelector;
 
 /// A kind of object, without its version: which version is served differs from cluster to cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +58,53 @@ pub struct ObjectRef {
     pub namespace: String,
     /// `metadata.name`.
     pub name: String,
+}
+
+/// Objects that a router picks otherwise than by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Their kind.
+    pub kind: ObjectKind,
+    /// Their namespace.
+    pub namespace: String,
+    /// What tells them from others.
+    pub by: By,
+}
+
+/// What tells objects that are picked from others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Their labels.
+    Labels(LabelSelector),
+    /// The uid of the object that controls them.
+    Owner(String),
+}
+
+impl Selection {
+    /// Whether it picks this object.
+    pub fn takes(&self, reference: &ObjectRef, object: &Value) -> bool {
+        let is_there = reference.kind == self.kind && reference.namespace == self.namespace;
+        is_there
+            && match &self.by {
+                By::Labels(_) => self.fits(object.pointer("/metadata/labels").unwrap_or(&Value::Null)),
+                By::Owner(uid) => {
+                    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+                    let is_owner = |owner: &Value| {
+                        owner.get("controller") == Some(&Value::Bool(true))
+                            && owner.get("uid") == Some(&uid.as_str().into())
+                    };
+                    !uid.is_empty() && owners.into_iter().flatten().any(is_owner)
+                }
+            }
+    }
+
+    /// Whether `metadata.labels` are what they have to be, if labels are what it picks by.
+    pub fn fits(&self, labels: &Value) -> bool {
+        let By::Labels(selector) = &self.by else { return false };
+        let labels = labels.as_object().into_iter().flatten();
+        let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        selector.matches(&labels.collect())
+    }
 }
 
 /// The objects that a router asked for, as far as they exist.
@@ -148,6 +210,23 @@ impl Routes {
     pub fn stable_weight(&self, max_weight: i64) -> i64 {
         let extra: i64 = self.extra.iter().map(|extra| extra.weight).sum();
         (max_weight - self.canary_weight - extra).clamp(0, max_weight)
+    }
+
+    /// The managed routes that ask for something, each name once: the last of that name, in the first
+    /// place.
+    fn wanted(&self) -> Vec<&ManagedRoute> {
+        let mut found: Vec<&ManagedRoute> = Vec::new();
+        for route in &self.managed {
+            match found.iter_mut().find(|known| known.name() == route.name()) {
+                Some(known) => *known = route,
+                None => found.push(route),
+            }
+        }
+        found.retain(|route| match route {
+            ManagedRoute::Header(route) => !route.r#match.is_empty(),
+            ManagedRoute::Mirror(route) => !route.r#match.is_empty(),
+        });
+        found
     }
 }
 
@@ -283,6 +362,18 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// What holds for all of them together.
+    fn all(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+        let found: Vec<Verdict> = verdicts.into_iter().collect();
+        match () {
+            () if found.contains(&Verdict::Pending) => Verdict::Pending,
+            () if found.is_empty() || found.contains(&Verdict::Unknown) => Verdict::Unknown,
+            () => Verdict::Live,
+        }
+    }
+}
+
 /// One way to split traffic.
 pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
     /// How it is called in logs and metrics: the key of its block in a manifest.
@@ -290,6 +381,16 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
 
     /// The objects that it reads and writes, those that it creates included.
     fn reads(&self) -> Vec<ObjectRef>;
+
+    /// The objects that it reads and writes besides, picked otherwise than by name.
+    fn selects(&self) -> Vec<Selection> {
+        Vec::new()
+    }
+
+    /// Whether the cluster need not serve this kind, because the same may stand under another group.
+    fn can_do_without(&self, _kind: ObjectKind) -> bool {
+        false
+    }
 
     /// What the objects ask the data plane for now, with the two Services that take turns in these roles.
     ///
@@ -313,6 +414,12 @@ pub trait TrafficRouter: Send + Sync + std::fmt::Debug {
         let mut objects = observed.clone();
         apply(&mut objects, self.with_routes(observed, routes)?);
         Ok(self.read(&objects, routes.ping_pong.as_ref())?.weight)
+    }
+
+    /// An object that is to be created, in the version of its kind that the cluster serves. Objects are
+    /// made in a version that an observed one has, or in the preferred one of their kind.
+    fn in_version(&self, object: Value, _api_version: &str) -> Value {
+        object
     }
 
     /// Whether it can write such a managed route. One that it cannot write it leaves out.

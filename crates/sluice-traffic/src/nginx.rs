@@ -1,41 +1,80 @@
 //! NGINX ingress controller: a second Ingress beside each stable one says the canary's share.
 //!
 //! The canary Ingress is made as Argo Rollouts makes it (`rollout/trafficrouting/nginx`), and like there
-//! it stays at weight 0 when nothing is under way. It carries neither managed routes nor further
+//! it stays at weight 0 when nothing is under way. That of an Ingress which the spec does not name any more
+//! goes. It carries neither managed routes nor further
 //! destinations: its annotations have no place for them.
 
 use serde_json::{Map, Value, json};
 use sluice_api::keys::{INGRESS_CLASS, NGINX_ANNOTATION_PREFIX};
 use sluice_api::traffic_routing::NginxRouting;
 
+use crate::owned::{self, Owner};
 use crate::{
-    Edit, Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError,
-    TrafficRouter, fields, shares,
+    By, Edit, Edits, Found, ManagedRoute, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, Selection,
+    TrafficError, TrafficRouter, fields, shares,
 };
 
 /// Ingresses, shared with other routers.
 pub(crate) const INGRESS: ObjectKind =
     ObjectKind { group: "networking.k8s.io", versions: &["v1"], kind: "Ingress", plural: "ingresses" };
 
-/// What is cut from a name so that the suffix fits.
-const LONGEST_BASE: usize = 253 - "-canary".len();
-
 /// Splits traffic by canary Ingresses.
 #[derive(Clone, Debug)]
 pub struct NginxRouter {
-    routing: NginxRouting,
+    routing: Result<NginxRouting, TrafficError>,
+    /// The block of the spec, for messages.
+    field: String,
+    /// Whether canary Ingresses of the Rollout that the block does not name are left from a former spec.
+    is_alone: bool,
     scope: Scope,
 }
 
 impl NginxRouter {
     /// The router for this block of a Rollout's spec.
     pub fn new(routing: &NginxRouting, scope: &Scope) -> NginxRouter {
-        NginxRouter { routing: routing.clone(), scope: scope.clone() }
+        let field = "spec.strategy.canary.trafficRouting.nginx".into();
+        NginxRouter { routing: Ok(routing.clone()), field, is_alone: true, scope: scope.clone() }
+    }
+
+    /// The router for the same block under the key of a plugin.
+    pub fn of_plugin(key: &str, block: &Value, scope: &Scope) -> NginxRouter {
+        let field = format!("spec.strategy.canary.trafficRouting.{key}");
+        let routing = serde_json::from_value(block.clone())
+            .map_err(|error| scope.unfit(&field, format!("cannot be read: {error}")));
+        NginxRouter { routing, field, is_alone: true, scope: scope.clone() }
+    }
+
+    /// The same beside another of the same kind, whose canary Ingresses are not left from a former spec.
+    #[must_use]
+    pub fn beside_another(self) -> NginxRouter {
+        NginxRouter { is_alone: false, ..self }
+    }
+
+    fn routing(&self) -> Result<&NginxRouting, TrafficError> {
+        self.routing.as_ref().map_err(Clone::clone)
+    }
+
+    /// Canary Ingresses of Ingresses that the spec named before. They still send a share to the canary.
+    fn former<'a>(&self, observed: &'a Objects) -> Result<Vec<(&'a ObjectRef, &'a Value)>, TrafficError> {
+        let named: Vec<ObjectRef> =
+            self.stable_ingresses()?.iter().map(|stable| self.canary_ingress(stable)).collect();
+        let owned = self.selects();
+        let base = format!("{}-", self.scope.rollout);
+        let is_former = |reference: &ObjectRef, object: &Value| {
+            owned.iter().any(|selection| selection.takes(reference, object))
+                && !named.contains(reference)
+                && reference.name.starts_with(&base)
+                && reference.name.ends_with("-canary")
+                && fields::annotation(object, &self.key("canary")) == Some("true")
+        };
+        Ok(observed.iter().filter(|(reference, object)| is_former(reference, object)).collect())
     }
 
     fn stable_ingresses(&self) -> Result<Vec<ObjectRef>, TrafficError> {
-        let several = self.routing.stable_ingresses.as_deref().unwrap_or_default();
-        let one = Some(&self.routing.stable_ingress).filter(|name| !name.is_empty());
+        let routing = self.routing()?;
+        let several = routing.stable_ingresses.as_deref().unwrap_or_default();
+        let one = Some(&routing.stable_ingress).filter(|name| !name.is_empty());
         let problem = match (one, several) {
             (Some(_), [_, ..]) => "Both are configured.",
             (None, []) => "Neither are configured.",
@@ -44,14 +83,13 @@ impl NginxRouter {
             }
         };
         Err(self.scope.unfit(
-            "spec.strategy.canary.trafficRouting.nginx",
+            &self.field,
             format!("Either StableIngress or StableIngresses must be configured. {problem}"),
         ))
     }
 
     fn canary_ingress(&self, stable: &ObjectRef) -> ObjectRef {
-        let base = format!("{}-{}", self.scope.rollout, stable.name);
-        self.ingress(base.chars().take(LONGEST_BASE).chain("-canary".chars()).collect())
+        self.ingress(owned::canary_name(&format!("{}-{}", self.scope.rollout, stable.name)))
     }
 
     fn ingress(&self, name: String) -> ObjectRef {
@@ -59,9 +97,9 @@ impl NginxRouter {
     }
 
     fn prefix(&self) -> &str {
-        match self.routing.annotation_prefix.as_str() {
-            "" => NGINX_ANNOTATION_PREFIX,
-            prefix => prefix,
+        match self.routing.as_ref().map(|routing| routing.annotation_prefix.as_str()) {
+            Err(_) | Ok("") => NGINX_ANNOTATION_PREFIX,
+            Ok(prefix) => prefix,
         }
     }
 
@@ -70,14 +108,14 @@ impl NginxRouter {
     }
 
     /// The annotations that are ours, the later ones with precedence.
-    fn annotations(&self, canary_weight: i64) -> Vec<(String, String)> {
+    fn annotations(&self, routing: &NginxRouting, canary_weight: i64) -> Vec<(String, String)> {
         let prefixed = |key: &String| {
             if key.starts_with(self.prefix()) { key.clone() } else { self.key(key) }
         };
-        let further = &self.routing.additional_ingress_annotations;
+        let further = &routing.additional_ingress_annotations;
         let mut annotations: Vec<_> =
             further.iter().map(|(key, value)| (prefixed(key), value.clone())).collect();
-        annotations.extend(self.routing.canary_ingress_annotations.clone());
+        annotations.extend(routing.canary_ingress_annotations.clone());
         annotations.push((self.key("canary"), "true".into()));
         annotations.push((self.key("canary-weight"), canary_weight.to_string()));
         if self.scope.has_max_weight {
@@ -111,7 +149,7 @@ impl NginxRouter {
             copy(class_name, spec, "ingressClassName");
             fields::set_annotation(&mut object, reference, INGRESS_CLASS, class.map(str::to_owned))?;
         }
-        for (key, value) in self.annotations(weight) {
+        for (key, value) in self.annotations(self.routing()?, weight) {
             fields::set_annotation(&mut object, reference, &key, Some(value))?;
         }
         Ok(object)
@@ -125,18 +163,7 @@ impl NginxRouter {
         json!({
             "apiVersion": version,
             "kind": "Ingress",
-            "metadata": {
-                "name": reference.name,
-                "namespace": reference.namespace,
-                "ownerReferences": [{
-                    "apiVersion": "argoproj.io/v1alpha1",
-                    "kind": "Rollout",
-                    "name": self.scope.rollout,
-                    "uid": self.scope.uid,
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
-            },
+            "metadata": owned::metadata(reference, &self.scope),
         })
     }
 
@@ -164,9 +191,7 @@ impl NginxRouter {
     }
 
     fn check_owner(&self, reference: &ObjectRef, object: &Value) -> Result<(), TrafficError> {
-        let owners = fields::list(object, reference, "metadata.ownerReferences")?;
-        let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)));
-        if controller.is_some_and(|owner| fields::text(owner, "uid") == self.scope.uid) {
+        if owned::owner(object, reference, &self.scope)? == Owner::Ours {
             return Ok(());
         }
         let name = &reference.name;
@@ -197,6 +222,12 @@ impl TrafficRouter for NginxRouter {
         stable.into_iter().flat_map(|stable| [self.canary_ingress(&stable), stable]).collect()
     }
 
+    fn selects(&self) -> Vec<Selection> {
+        let (namespace, by) = (self.scope.namespace.clone(), By::Owner(self.scope.uid.clone()));
+        let owned = Selection { kind: INGRESS, namespace, by };
+        if self.is_alone && self.routing.is_ok() { vec![owned] } else { Vec::new() }
+    }
+
     fn read(&self, observed: &Objects, _: Option<&PingPong>) -> Result<Found, TrafficError> {
         let mut weights = Vec::new();
         for stable in self.stable_ingresses()? {
@@ -206,12 +237,15 @@ impl TrafficRouter for NginxRouter {
             object.map_or(Ok(()), |object| self.check_owner(&canary, object))?;
             weights.push(self.weight(object));
         }
+        let former = self.former(observed)?.into_iter().map(|(_, object)| self.weight(Some(object)));
+        weights.extend(former.filter(|weight| *weight != Some(0)));
         Ok(Found { weight: shares::agreed(weights), ..Found::default() })
     }
 
     fn with_routes(&self, observed: &Objects, routes: &Routes) -> Result<Edits, TrafficError> {
         let weight = routes.canary_weight.clamp(0, self.scope.max_weight.max(0));
-        let mut edits = Edits::new();
+        let former = self.former(observed)?.into_iter();
+        let mut edits: Edits = former.map(|(reference, _)| (reference.clone(), Edit::Delete)).collect();
         for stable in self.stable_ingresses()? {
             let object = fields::object(observed, &stable)?;
             let reference = self.canary_ingress(&stable);

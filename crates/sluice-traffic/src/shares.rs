@@ -47,6 +47,12 @@ pub(crate) fn divide(routes: &Routes, max_weight: i64, whole: i64) -> Shares {
     Shares { canary, extra, stable: parts.next().unwrap_or_default() }
 }
 
+/// The same for objects that have no place for further destinations: those get nothing.
+pub(crate) fn two(routes: &Routes, max_weight: i64, whole: i64) -> Shares {
+    let routes = Routes { canary_weight: routes.canary_weight, ..Routes::default() };
+    divide(&routes, max_weight, whole)
+}
+
 /// How many destinations are to get something.
 pub(crate) fn wanted(routes: &Routes, max_weight: i64) -> i64 {
     let parts = divide(routes, max_weight, max_weight);

@@ -30,7 +30,7 @@ async fn every_example_becomes_healthy_and_takes_an_update() {
     let mut folders: Vec<_> =
         std::fs::read_dir(root).expect("examples").map(|entry| entry.expect("an entry").path()).collect();
     folders.sort();
-    assert!(folders.len() >= 5, "{folders:?}");
+    assert!(folders.len() >= 6, "{folders:?}");
     for folder in folders {
         let mut simulation = Simulation::new(1, Settings::default());
         for definition in foreign_kinds() {

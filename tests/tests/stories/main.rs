@@ -6,6 +6,7 @@ mod canary;
 mod examples;
 mod pods;
 mod routed;
+mod routers;
 mod services;
 mod timeline;
 mod workload;

@@ -148,6 +148,8 @@ impl<T: Slim> Cache<T> {
         let mut feed = Feed { jitter: SmallRng::seed_from_u64(source.seed), cache: self, source, on_change };
         loop {
             let resource = feed.resource().await;
+            let served = Some(resource.api_version.clone());
+            *feed.cache.shared.served.write().unwrap_or_else(PoisonError::into_inner) = served;
             feed.follow(&resource).await;
             // An optional kind has gone away.
             feed.clear();

@@ -7,13 +7,18 @@
 mod memory;
 mod objects;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use sluice_engine::traffic::{self, Sight, Times};
 use sluice_engine::world::{Canary, Rollout, Settings, Strategy, Traffic, Verify};
-use sluice_traffic::{Objects, PingPong, Routes, Scope, TrafficRouter, Verdict};
+use sluice_traffic::{
+    By, Edit, Edits, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
+    Verdict,
+};
 
 pub use self::memory::{RouteMemory, Trouble};
-pub use self::objects::{RouteObject, RouteObjects, index_name, path};
+pub use self::objects::{RouteObject, RouteObjects, index_name, index_name_of_all, path};
 
 /// The canary strategy of a Rollout that has a router.
 fn routed(rollout: &Rollout) -> Option<&Canary> {
@@ -73,7 +78,11 @@ pub fn mark_unsupported(rollout: &mut Rollout) {
 pub fn index(rollout: &Rollout) -> Vec<String> {
     let (routers, _) = routers(rollout);
     let reads = routers.iter().flat_map(|router| router.reads());
-    reads.map(|object| objects::index_name(object.kind, &object.namespace, &object.name)).collect()
+    let named = reads.map(|object| index_name(object.kind, &object.namespace, &object.name));
+    // What is picked by its owner is looked at with him; only labels may come to objects by themselves.
+    let selects = routers.iter().flat_map(|router| router.selects());
+    let by_label = selects.filter(|picked| matches!(picked.by, By::Labels(_)));
+    named.chain(by_label.map(|picked| index_name_of_all(picked.kind, &picked.namespace))).collect()
 }
 
 /// One look at the routes of one Rollout.
@@ -82,6 +91,8 @@ pub struct Look {
     routers: Vec<Box<dyn TrafficRouter>>,
     /// The objects as they were looked at.
     pub observed: Objects,
+    /// The `apiVersion` in which the cluster serves each kind.
+    served: BTreeMap<ObjectKind, String>,
     /// What a decision gets to see.
     pub traffic: Traffic,
     /// When a router that refused is to be asked again.
@@ -115,19 +126,30 @@ pub fn look(
     }
     let (mut routers, _) = routers(rollout);
     let mut observed = Objects::new();
+    let mut served = BTreeMap::new();
     let mut trouble = None;
-    for reference in routers.iter().flat_map(|router| router.reads()) {
-        match objects.get(&reference)? {
-            objects::Found::Object(object) => {
-                observed.insert(reference, object);
-            }
-            objects::Found::Nothing => {}
-            objects::Found::NoSuchKind(_) if routing.is_retired => {}
-            objects::Found::Broken(problem) | objects::Found::NoSuchKind(problem) => {
-                let name = format!("{} {}/{}", reference.kind.kind, reference.namespace, reference.name);
-                trouble = trouble.or(Some((name, problem)));
-            }
+    for router in &routers {
+        let (mut is_served, mut absent) = (false, None);
+        for (reference, found) in found_of(&**router, objects)? {
+            is_served |= !matches!(found, objects::Found::NoSuchKind(_));
+            served.extend(objects.served(reference.kind).map(|version| (reference.kind, version)));
+            let problem = match found {
+                objects::Found::Object(object) => {
+                    observed.insert(reference, object);
+                    continue;
+                }
+                objects::Found::Nothing => continue,
+                objects::Found::NoSuchKind(_) if routing.is_retired => continue,
+                objects::Found::NoSuchKind(problem) if router.can_do_without(reference.kind) => {
+                    absent = absent.or(Some((describe(&reference), problem)));
+                    continue;
+                }
+                objects::Found::Broken(problem) | objects::Found::NoSuchKind(problem) => problem,
+            };
+            trouble = trouble.or(Some((describe(&reference), problem)));
         }
+        // Of several groups one is enough.
+        trouble = trouble.or(absent.filter(|_| !is_served));
     }
     let is_gone = routing.is_retired && observed.is_empty() && trouble.is_none();
     if is_gone {
@@ -191,7 +213,23 @@ pub fn look(
         needs_live_primary: routers.iter().any(|router| router.needs_live_primary()),
         trouble,
     };
-    Ok(Some(Look { routers, observed, traffic, retry_at }))
+    Ok(Some(Look { routers, observed, served, traffic, retry_at }))
+}
+
+/// What is known of each object that a router asks for.
+fn found_of(
+    router: &dyn TrafficRouter,
+    objects: &RouteObjects,
+) -> Result<Vec<(ObjectRef, objects::Found)>, NotReady> {
+    let mut found = Vec::new();
+    for reference in router.reads() {
+        let one = objects.get(&reference)?;
+        found.push((reference, one));
+    }
+    for selection in router.selects() {
+        found.extend(objects.select(&selection)?);
+    }
+    Ok(found)
 }
 
 /// Whether every object that is not in trouble shows these routes: one that cannot be read or written does not
@@ -213,6 +251,22 @@ impl Look {
     /// The routers, in the order in which they are served.
     pub fn routers(&self) -> &[Box<dyn TrafficRouter>] {
         &self.routers
+    }
+
+    /// What has to change so that the objects of this router ask for these routes.
+    ///
+    /// # Errors
+    /// An object that is missing or has not the needed shape.
+    pub fn edits(&self, router: &dyn TrafficRouter, routes: &Routes) -> Result<Edits, TrafficError> {
+        let mut edits = router.with_routes(&self.observed, routes)?;
+        for (reference, edit) in &mut edits {
+            if let (Edit::Put(object), Some(version)) = (edit, self.served.get(&reference.kind))
+                && !self.observed.contains_key(reference)
+            {
+                *object = router.in_version(object.take(), version);
+            }
+        }
+        Ok(edits)
     }
 }
 
@@ -263,6 +317,6 @@ pub fn to_router(routes: &traffic::Routes) -> Routes {
 }
 
 /// A text that names an object in messages.
-pub fn describe(reference: &sluice_traffic::ObjectRef) -> String {
+pub fn describe(reference: &ObjectRef) -> String {
     format!("{} {}/{}", reference.kind.kind, reference.namespace, reference.name)
 }

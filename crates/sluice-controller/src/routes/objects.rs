@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kube::core::ApiResource;
 use serde_json::Value;
-use sluice_traffic::{ObjectKind, ObjectRef};
+use sluice_traffic::{By, ObjectKind, ObjectRef, Selection};
 use tokio::task::JoinSet;
 
 use super::NotReady;
@@ -15,12 +15,15 @@ use crate::cache::{Cache, LazyCaches, ObjectKey, Slim, Source, SyncState};
 pub struct RouteObject {
     text: Arc<str>,
     api_version: Option<Arc<str>>,
+    /// `metadata.labels`, for routers that pick by them: an object is not read for that.
+    labels: Value,
 }
 
 impl Slim for RouteObject {
     fn from_object(object: Value) -> Result<RouteObject, String> {
         let api_version = object["apiVersion"].as_str().map(Arc::from);
-        Ok(RouteObject { text: object.to_string().into(), api_version })
+        let labels = object["metadata"]["labels"].clone();
+        Ok(RouteObject { text: object.to_string().into(), api_version, labels })
     }
 }
 
@@ -51,6 +54,11 @@ pub struct RouteObjects(LazyCaches<ObjectKind, RouteObject>);
 /// The name under which Rollouts are indexed by an object of a router.
 pub fn index_name(kind: ObjectKind, namespace: &str, name: &str) -> String {
     format!("{}.{}/{namespace}/{name}", kind.kind, kind.group)
+}
+
+/// The name under which Rollouts are indexed that pick objects of this kind and namespace by label.
+pub fn index_name_of_all(kind: ObjectKind, namespace: &str) -> String {
+    index_name(kind, namespace, "")
 }
 
 impl RouteObjects {
@@ -95,6 +103,47 @@ impl RouteObjects {
                 },
             }),
         }
+    }
+
+    /// Looks up the objects that are picked otherwise than by name, and begins to follow their kind if nobody has asked
+    /// for it before.
+    ///
+    /// # Errors
+    /// The first list is not complete.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<(ObjectRef, Found)>, NotReady> {
+        let cache = self.cache(selection.kind);
+        let reference = |name: &str| ObjectRef {
+            kind: selection.kind,
+            namespace: selection.namespace.clone(),
+            name: name.to_owned(),
+        };
+        if cache.sync() != SyncState::Synced {
+            let all = reference("");
+            return Ok(match self.get(&all)? {
+                Found::NoSuchKind(problem) => vec![(all, Found::NoSuchKind(problem))],
+                _ => Vec::new(),
+            });
+        }
+        let mut picked = Vec::new();
+        if let By::Owner(uid) = &selection.by {
+            let owned = cache.owned_by(uid).into_iter();
+            let owned = owned.filter_map(|(key, body)| Some((reference(&key.name), body.good()?.json())));
+            picked.extend(owned.filter(|(reference, object)| selection.takes(reference, object)));
+        } else {
+            cache.for_each(|key, body| {
+                if *key.namespace == *selection.namespace
+                    && let Some(object) = body.good().filter(|object| selection.fits(&object.labels))
+                {
+                    picked.push((reference(&key.name), object.json()));
+                }
+            });
+        }
+        Ok(picked.into_iter().map(|(reference, object)| (reference, Found::Object(object))).collect())
+    }
+
+    /// The `apiVersion` in which the cluster serves a kind.
+    pub fn served(&self, kind: ObjectKind) -> Option<String> {
+        self.cache(kind).served()
     }
 
     /// The resource version that the cache shows.

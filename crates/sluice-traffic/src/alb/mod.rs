@@ -10,7 +10,6 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use sluice_api::keys::{ALB_ANNOTATION_PREFIX, MANAGED_ALB_ACTIONS, MANAGED_ALB_ANNOTATIONS};
-use sluice_api::steps::SetHeaderRoute;
 use sluice_api::traffic_routing::AlbRouting;
 
 use crate::nginx::INGRESS;
@@ -117,7 +116,8 @@ impl AlbRouter {
 
         let mut annotations = vec![(self.key("actions", root), self.forward(&targets)?)];
         let mut header_routes = Vec::new();
-        for route in header_routes_of(routes) {
+        for route in routes.wanted() {
+            let ManagedRoute::Header(route) = route else { continue };
             if route.name == root {
                 return Err(self.unfit(format!(
                     "managed route {root} has the name of the root Service: give it another"
@@ -231,18 +231,4 @@ impl TrafficRouter for AlbRouter {
     fn carries(&self, route: &ManagedRoute) -> bool {
         matches!(route, ManagedRoute::Header(_))
     }
-}
-
-/// The header routes that ask for some header, each name once: the last of that name, in the first place.
-fn header_routes_of(routes: &Routes) -> Vec<&SetHeaderRoute> {
-    let mut found: Vec<&SetHeaderRoute> = Vec::new();
-    for route in &routes.managed {
-        let ManagedRoute::Header(route) = route else { continue };
-        match found.iter_mut().find(|known| known.name == route.name) {
-            Some(known) => *known = route,
-            None => found.push(route),
-        }
-    }
-    found.retain(|route| !route.r#match.is_empty());
-    found
 }

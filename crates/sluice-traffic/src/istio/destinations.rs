@@ -8,12 +8,10 @@
 use serde_json::{Value, json};
 use sluice_api::traffic_routing::IstioDestinationRule;
 
+use crate::extras::Extras;
 use crate::{Routes, Services, shares};
 
 const PERCENT: i64 = 100;
-
-/// What pod template hashes are written with.
-const HASH_DIGITS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// What tells stable, canary and the rest apart.
 #[derive(Clone, Copy, Debug)]
@@ -87,38 +85,9 @@ impl Roles<'_> {
     }
 }
 
-/// Which destinations were put there for experiments.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extras<'a> {
-    pub(super) rollout: &'a str,
-    /// Those on record in the VirtualService.
-    pub(super) recorded: &'a [String],
-}
-
-impl Extras<'_> {
-    /// Whether the name alone says that a Service belongs to an experiment of this Rollout: a record is
-    /// not needed then, and those that Argo Rollouts left are known.
-    pub(super) fn is_told_by_name(&self, service: &str) -> bool {
-        let Some(rest) = service.strip_prefix(self.rollout).and_then(|rest| rest.strip_prefix('-')) else {
-            return false;
-        };
-        let is_number =
-            |text: &str| !text.is_empty() && text.bytes().all(|character| character.is_ascii_digit());
-        let is_hash = |text: &str| !text.is_empty() && text.bytes().all(|byte| HASH_DIGITS.contains(&byte));
-        // <rollout>-<pod template hash>-<revision>-<step>-<template>
-        match rest.splitn(4, '-').collect::<Vec<_>>()[..] {
-            [hash, revision, step, template] => {
-                is_hash(hash) && is_number(revision) && is_number(step) && !template.is_empty()
-            }
-            _ => false,
-        }
-    }
-
-    fn has(&self, destination: &Value, roles: &Roles) -> bool {
-        let name = host(destination).split('.').next().unwrap_or_default();
-        let is_known = self.recorded.iter().any(|service| service == name) || self.is_told_by_name(name);
-        is_known && roles.is_host(destination, name)
-    }
+fn is_extra(destination: &Value, extras: &Extras, roles: &Roles) -> bool {
+    let name = host(destination).split('.').next().unwrap_or_default();
+    extras.know(name) && roles.is_host(destination, name)
 }
 
 /// The destinations of a route with their weights.
@@ -167,7 +136,7 @@ pub(super) fn write(
     let Some(list) = route.get_mut("route").and_then(Value::as_array_mut) else { return Ok(()) };
     list.retain(|found| {
         let is_wanted = routes.extra.iter().any(|extra| roles.is_host(found, &extra.service));
-        is_wanted || roles.role(found) != Role::Other || !extras.has(found, roles)
+        is_wanted || roles.role(found) != Role::Other || !is_extra(found, extras, roles)
     });
     let role = |found: &Value| match roles.role(found) {
         Role::Other => match routes.extra.iter().position(|extra| roles.is_host(found, &extra.service)) {
@@ -243,7 +212,7 @@ pub(super) fn weight(route: &Value, roles: &Roles, extras: &Extras, max_weight: 
             Role::Canary => &mut canary,
             Role::Stable => &mut stable,
             Role::Additional => &mut additional,
-            Role::Other if extras.has(found, roles) => &mut further,
+            Role::Other if is_extra(found, extras, roles) => &mut further,
             Role::Other => &mut foreign,
         };
         *sum += weight_at(found);
@@ -278,22 +247,6 @@ mod tests {
         for shape in [json!(null), json!(3), json!({"destination": []}), json!({"destination": {"host": 3}})]
         {
             assert_eq!(roles.role(&shape), Role::Other, "{shape}");
-        }
-    }
-
-    #[test]
-    fn services_of_experiments() {
-        let extras = Extras { rollout: "shop", recorded: &[] };
-        for (service, expected) in [
-            ("shop-779b5f7646-2-3-cand", true),
-            ("shop-779b5f7646-2-3-cand-two", true),
-            ("shop-779b5f7646-2-cand", false),
-            ("shop-779b5f7646-2-3-", false),
-            ("shop-legacy", false),
-            ("shop-legacy-1-2-x", false),
-            ("other-779b5f7646-2-3-cand", false),
-        ] {
-            assert_eq!(extras.is_told_by_name(service), expected, "{service}");
         }
     }
 }

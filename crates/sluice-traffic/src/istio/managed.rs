@@ -3,16 +3,16 @@
 //! They are a set by name, made anew from what the steps ask for at every look. What others put into such
 //! a route, a timeout say, stays in it as long as the route stays.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value, json};
 use sluice_api::steps::{SetHeaderRoute, SetMirrorRoute, StringMatch};
 
 use super::destinations::{self, Roles};
-use crate::{ManagedRoute, Routes, Scope, TrafficError, fields};
+use crate::named::Fields;
+use crate::{ManagedRoute, Scope, TrafficError};
 
-/// The fields of a managed route that are ours.
-const OURS: &[&str] = &["name", "match", "route", "mirror", "mirrorPercentage"];
+/// What of a managed route is ours.
+pub(super) const OURS: Fields =
+    Fields { names: &["name", "match", "route", "mirror", "mirrorPercentage"], plain };
 
 /// Where a managed route leads.
 #[derive(Debug)]
@@ -38,22 +38,6 @@ impl CanaryTarget {
         let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         CanaryTarget { destination: Value::Object(fields.collect()) }
     }
-}
-
-/// The routes that ask for something, each name once: the last of that name, in the first place.
-pub(super) fn wanted(routes: &Routes) -> Vec<&ManagedRoute> {
-    let mut found: Vec<&ManagedRoute> = Vec::new();
-    for route in &routes.managed {
-        match found.iter_mut().find(|known| known.name() == route.name()) {
-            Some(known) => *known = route,
-            None => found.push(route),
-        }
-    }
-    found.retain(|route| match route {
-        ManagedRoute::Header(route) => !route.r#match.is_empty(),
-        ManagedRoute::Mirror(route) => !route.r#match.is_empty(),
-    });
-    found
 }
 
 /// The fields of one managed route that are ours.
@@ -148,61 +132,6 @@ fn destinations_of(base: &Value) -> Vec<Value> {
         one
     };
     list.iter().map(copy).collect()
-}
-
-/// The list of routes with these managed ones in it, above the route they are for; `None` if it is so
-/// already.
-///
-/// They go to the top, yet stay where they are if that is above: another Rollout may have put its own
-/// first meanwhile, and both would move for ever.
-pub(super) fn arrange(
-    http: &[Value],
-    wanted: Vec<Map<String, Value>>,
-    ours: &BTreeSet<&str>,
-    below: Option<usize>,
-) -> Option<Vec<Value>> {
-    let is_ours = |route: &Value| ours.contains(fields::text(route, "name"));
-    let present: Vec<usize> = (0..http.len()).filter(|at| is_ours(&http[*at])).collect();
-    let merged: Vec<Value> = wanted
-        .into_iter()
-        .map(|route| {
-            let same_name = |at: &&usize| http[**at].get("name") == route.get("name");
-            merge(present.iter().find(same_name).map(|at| &http[*at]), route)
-        })
-        .collect();
-    let names_in_order = present.iter().map(|at| http[*at].get("name"));
-    let is_above = !matches!((present.last(), below), (Some(last), Some(below)) if *last > below);
-    let is_in_place = is_above && names_in_order.eq(merged.iter().map(|route| route.get("name")));
-    let arranged: Vec<Value> = if is_in_place {
-        let mut arranged = http.to_vec();
-        for (at, route) in present.into_iter().zip(merged) {
-            arranged[at] = route;
-        }
-        arranged
-    } else {
-        merged.into_iter().chain(http.iter().filter(|route| !is_ours(route)).cloned()).collect()
-    };
-    (arranged != http).then_some(arranged)
-}
-
-/// Puts the fields that are ours into a route, if they do not mean the same already.
-fn merge(found: Option<&Value>, route: Map<String, Value>) -> Value {
-    let Some(found) = found.and_then(Value::as_object) else { return Value::Object(route) };
-    let mut merged = found.clone();
-    for name in OURS {
-        match route.get(*name) {
-            Some(value) => {
-                let same = merged.get(*name).is_some_and(|found| plain(found) == plain(value));
-                if !same {
-                    merged.insert((*name).into(), value.clone());
-                }
-            }
-            None => {
-                merged.remove(*name);
-            }
-        }
-    }
-    Value::Object(merged)
 }
 
 /// The value without what says nothing: a weight of 0 is the same as none.

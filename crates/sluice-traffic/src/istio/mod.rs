@@ -10,14 +10,14 @@ mod subsets;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sluice_api::traffic_routing::{IstioDestinationRule, IstioRouting, IstioVirtualService};
 
-use self::destinations::{Extras, Roles};
+use self::destinations::Roles;
 use self::managed::CanaryTarget;
 use crate::{
     Edit, Edits, Found, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
-    fields, ledger, shares,
+    extras::Extras, fields, named, shares,
 };
 
 const VERSIONS: &[&str] = &["v1", "v1beta1", "v1alpha3"];
@@ -31,9 +31,7 @@ pub const VIRTUAL_SERVICE: ObjectKind =
 pub const DESTINATION_RULE: ObjectKind =
     ObjectKind { group: GROUP, versions: VERSIONS, kind: "DestinationRule", plural: "destinationrules" };
 
-/// Annotation on VirtualServices: which further destinations each Rollout put there. It is what tells them
-/// from destinations of others once they are to go.
-pub const EXTRA_DESTINATIONS: &str = "sluice.dev/extra-destinations";
+pub use crate::extras::EXTRA_DESTINATIONS;
 
 /// Splits traffic by weights in VirtualServices.
 #[derive(Clone, Debug)]
@@ -82,10 +80,6 @@ impl IstioRouter {
         Ok(Roles { namespace: &self.scope.namespace, is_elsewhere, services, subsets })
     }
 
-    fn recorded(&self, object: &Value, reference: &ObjectRef) -> Result<Vec<String>, TrafficError> {
-        ledger::names(object, reference, EXTRA_DESTINATIONS, &self.scope.rollout)
-    }
-
     /// Edits one VirtualService. Says whether it has a place for managed routes.
     fn edit(
         &self,
@@ -95,9 +89,8 @@ impl IstioRouter {
         rule_host: Option<&str>,
     ) -> Result<bool, TrafficError> {
         let roles = self.roles(reference, routes.ping_pong.as_ref())?;
-        let recorded = self.recorded(object, reference)?;
-        let extras = Extras { rollout: &self.scope.rollout, recorded: &recorded };
-        let managed = managed::wanted(routes);
+        let extras = Extras::of(object, reference, &self.scope.rollout)?;
+        let managed = routes.wanted();
         let ours: BTreeSet<&str> = (self.scope.managed_names.iter().map(String::as_str))
             .chain(routes.managed.iter().map(crate::ManagedRoute::name))
             .collect();
@@ -113,9 +106,7 @@ impl IstioRouter {
             }
             fields::set_list(object, reference, &path, list)?;
         }
-        let named = routes.extra.iter().map(|extra| extra.service.clone());
-        let to_record = named.filter(|service| !extras.is_told_by_name(service)).collect();
-        ledger::record(object, reference, EXTRA_DESTINATIONS, &self.scope.rollout, to_record)?;
+        extras.record(object, reference, routes)?;
 
         let http = fields::list(object, reference, "spec.http")?;
         let base = selected.http.first().and_then(|at| http.get(*at));
@@ -127,7 +118,7 @@ impl IstioRouter {
             }
             None => Vec::new(),
         };
-        if let Some(arranged) = managed::arrange(http, wanted, &ours, selected.http.first().copied()) {
+        if let Some(arranged) = arranged(http, wanted, &ours, selected.http.first().copied()) {
             fields::set_list(object, reference, "spec.http", arranged)?;
         }
         Ok(!selected.http.is_empty() || managed.is_empty())
@@ -151,8 +142,7 @@ impl TrafficRouter for IstioRouter {
         for (target, reference) in self.targets()? {
             let roles = self.roles(&reference, ping_pong)?;
             let object = fields::object(observed, &reference)?;
-            let recorded = self.recorded(object, &reference)?;
-            let extras = Extras { rollout: &self.scope.rollout, recorded: &recorded };
+            let extras = Extras::of(object, &reference, &self.scope.rollout)?;
             for (protocol, at) in selection::select(object, &reference, target, &roles, &ours)?.all() {
                 let route = fields::list(object, &reference, &format!("spec.{protocol}"))?.get(at);
                 weights.push(
@@ -206,6 +196,15 @@ impl TrafficRouter for IstioRouter {
         edited.retain(|reference, object| observed.get(reference) != Some(object));
         Ok(edited.into_iter().map(|(reference, object)| (reference, Edit::Put(object))).collect())
     }
+}
+
+fn arranged(
+    http: &[Value],
+    wanted: Vec<Map<String, Value>>,
+    ours: &BTreeSet<&str>,
+    below: Option<usize>,
+) -> Option<Vec<Value>> {
+    named::arrange(http, wanted, |route| ours.contains(fields::text(route, "name")), managed::OURS, below)
 }
 
 /// The VirtualService that a name means: `name`, `name.namespace` or `name.namespace.cluster.local`.

@@ -1,10 +1,20 @@
 //! Routers through their seam: what they write into objects, what they leave alone, what they read back.
 
 mod alb;
+mod ambassador;
+mod apisix;
+mod app_mesh;
 mod argo_live;
+mod contour;
+mod gateway;
+mod gloo;
+mod harness;
 mod istio;
+mod kuma;
 mod nginx;
 mod properties;
+mod smi;
+mod traefik;
 
 use serde_json::{Value, json};
 use sluice_api::steps::{HeaderMatch, SetHeaderRoute, SetMirrorRoute, StringMatch};
@@ -38,14 +48,9 @@ fn router(routing: Value, scope: &Scope) -> Box<dyn TrafficRouter> {
 
 /// Objects by what they say of themselves.
 fn objects(list: impl IntoIterator<Item = Value>) -> Objects {
-    let kind = |object: &Value| match object["kind"].as_str() {
-        Some("VirtualService") => sluice_traffic::istio::VIRTUAL_SERVICE,
-        Some("DestinationRule") => sluice_traffic::istio::DESTINATION_RULE,
-        _ => INGRESS,
-    };
     let text = |value: &Value| value.as_str().unwrap_or("shop").to_owned();
     let reference = |object: &Value| ObjectRef {
-        kind: kind(object),
+        kind: kind(&text(&object["apiVersion"]), &text(&object["kind"])),
         namespace: text(&object["metadata"]["namespace"]),
         name: text(&object["metadata"]["name"]),
     };
@@ -54,6 +59,40 @@ fn objects(list: impl IntoIterator<Item = Value>) -> Objects {
 
 const INGRESS: ObjectKind =
     ObjectKind { group: "networking.k8s.io", versions: &["v1"], kind: "Ingress", plural: "ingresses" };
+
+#[track_caller]
+fn kind(api_version: &str, kind: &str) -> ObjectKind {
+    use sluice_traffic::{ambassador, apisix, app_mesh, contour, gateway, gloo, istio, kuma, smi, traefik};
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let all = [
+        INGRESS,
+        istio::VIRTUAL_SERVICE,
+        istio::DESTINATION_RULE,
+        gateway::HTTP_ROUTE,
+        gateway::GRPC_ROUTE,
+        gateway::TCP_ROUTE,
+        gateway::TLS_ROUTE,
+        gateway::LINKERD_HTTP_ROUTE,
+        traefik::TRAEFIK_SERVICE,
+        traefik::FORMER_TRAEFIK_SERVICE,
+        gloo::VIRTUAL_SERVICE,
+        gloo::ROUTE_TABLE,
+        gloo::UPSTREAM_GROUP,
+        smi::TRAFFIC_SPLIT,
+        ambassador::MAPPING,
+        ambassador::AMBASSADOR_MAPPING,
+        apisix::APISIX_ROUTE,
+        app_mesh::VIRTUAL_SERVICE,
+        app_mesh::VIRTUAL_ROUTER,
+        app_mesh::VIRTUAL_NODE,
+        contour::HTTP_PROXY,
+        kuma::MESH_HTTP_ROUTE,
+        kuma::MESH_TCP_ROUTE,
+    ];
+    let found =
+        all.into_iter().find(|known| known.kind == kind && (known.group == group || group.is_empty()));
+    found.unwrap_or_else(|| panic!("no kind {kind} of {api_version}"))
+}
 
 fn weight(canary_weight: i64) -> Routes {
     Routes { canary_weight, ..Routes::default() }
@@ -88,10 +127,12 @@ fn mirror(name: &str, percentage: Option<i32>, matches: Value) -> ManagedRoute {
 #[track_caller]
 fn write(router: &dyn TrafficRouter, observed: &Objects, routes: &Routes) -> Objects {
     let edits = router.with_routes(observed, routes).expect("fit objects");
-    assert!(
-        edits.keys().all(|reference| router.reads().contains(reference)),
-        "only what it reads is written"
-    );
+    let is_read = |reference: &ObjectRef| {
+        let by_label =
+            |object: &Value| router.selects().iter().any(|selection| selection.takes(reference, object));
+        router.reads().contains(reference) || observed.get(reference).is_some_and(by_label)
+    };
+    assert!(edits.keys().all(is_read), "only what it reads is written");
     let nearest = router.nearest_weight(observed, routes);
     let mut after = observed.clone();
     apply(&mut after, edits);

@@ -222,3 +222,45 @@ fn mistakes_are_named() {
         "Rollout shop/shop: spec.strategy.canary: Canary service and Stable service must to be set to use Traffic Routing"
     );
 }
+
+#[test]
+fn the_canary_of_an_ingress_that_the_spec_names_no_more_goes() {
+    let mut former = canary();
+    former["metadata"]["name"] = "shop-former-canary".into();
+    let (mut anothers, mut no_canary) = (former.clone(), former.clone());
+    anothers["metadata"]["name"] = "shop-anothers-canary".into();
+    anothers["metadata"]["ownerReferences"][0]["uid"] = "another".into();
+    no_canary["metadata"]["name"] = "shop-plain-canary".into();
+    no_canary["metadata"]["annotations"] = json!({});
+    let before = objects([web(), canary(), former, anothers, no_canary]);
+    assert_eq!(read(&*one(), &before).weight, Some(20), "they agree");
+    let mut expected = before.clone();
+    expected.retain(|reference, _| reference.name != "shop-former-canary");
+    assert_eq!(write(&*one(), &before, &weight(20)), expected);
+    let half = write(&*one(), &expected, &weight(0));
+    let both: Objects = before.into_iter().chain(half).collect();
+    assert_eq!(read(&*one(), &both).weight, None, "the former one still sends a share to the canary");
+}
+
+#[test]
+fn the_sample_plugin_is_this_router() {
+    for key in ["argoproj/sample-nginx", "argoproj-labs/sample-nginx"] {
+        let plugin = router(json!({"plugins": {key: {"stableIngress": "web"}}}), &scope());
+        assert_eq!((plugin.name(), plugin.reads()), ("nginx", one().reads()));
+        let before = objects([web()]);
+        assert_eq!(write(&*plugin, &before, &weight(20)), write(&*one(), &before, &weight(20)));
+        let wrong = router(json!({"plugins": {key: {"stableIngress": 3}}}), &scope());
+        assert_eq!(
+            error(&*wrong, &before, &weight(20)),
+            format!(
+                "Rollout shop/shop: spec.strategy.canary.trafficRouting.plugins.{key}: cannot be read: invalid type: integer `3`, expected a string"
+            )
+        );
+    }
+    // Beside the typed block neither removes the other's canary Ingress.
+    let routing = json!({"nginx": {"stableIngress": "web"}, "plugins": {"argoproj/sample-nginx": {"stableIngress": "b"}}});
+    let routing = serde_json::from_value(routing).unwrap();
+    for router in sluice_traffic::routers(&routing, &scope()) {
+        assert_eq!(router.unwrap().selects(), []);
+    }
+}

@@ -1,178 +1,27 @@
 //! What holds for each router whatever else is in its objects.
 
 use proptest::prelude::*;
-use proptest::sample::Index;
-use serde_json::{Map, Value, json};
-use sluice_traffic::{Edits, Objects, PingPong, Routes, Scope, TrafficRouter, apply};
+use serde_json::{Value, json};
+use sluice_traffic::{Objects, PingPong, Routes, Scope, TrafficRouter};
 
-use crate::{exact, extra, header, ingress, mirror, named, objects, prefix, router, scope, write};
-
-/// JSON of any shape, with words that routers look for among others.
-fn any_json() -> impl Strategy<Value = Value> {
-    let word = prop::sample::select(vec![
-        "shop-stable",
-        "shop-canary",
-        "web",
-        "hd",
-        "canary",
-        "use-annotation",
-        "",
-        "weight",
-        "destination",
-        "host",
-        "route",
-        "http",
-        "name",
-        "service",
-        "labels",
-        "0",
-        "{",
-        "[]",
-        "{\"shop\":3}",
-    ]);
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        (-2.0..200.0f64).prop_map(Value::from),
-        word.clone().prop_map(Value::from),
-    ];
-    leaf.prop_recursive(3, 12, 3, move |inner| {
-        prop_oneof![
-            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::vec((word.clone(), inner), 0..3).prop_map(|fields| {
-                Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-            }),
-        ]
-    })
-}
-
-/// Fields that are nobody's business.
-fn foreign_fields() -> impl Strategy<Value = Map<String, Value>> {
-    let name =
-        prop::sample::select(vec!["retries", "timeout", "withoutHeaders", "delegate", "x", "corsPolicy"]);
-    prop::collection::vec((name, any_json()), 0..3)
-        .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-fn with(mut object: Value, fields: &Map<String, Value>) -> Value {
-    for (name, value) in fields {
-        object[name.as_str()] = value.clone();
-    }
-    object
-}
-
-/// A route, path or rule of somebody else.
-fn foreign_entries() -> impl Strategy<Value = Vec<Value>> {
-    let fields = foreign_fields();
-    prop::collection::vec(
-        ("[a-z]{3}-z", fields).prop_map(|(name, fields)| {
-            let route = json!([{"destination": {"host": format!("{name}.elsewhere")}, "weight": 100}]);
-            with(json!({"name": name, "route": route}), &fields)
-        }),
-        0..3,
-    )
-}
-
-/// Routes that a step may ask for.
-fn any_routes(max: i64) -> impl Strategy<Value = Routes> {
-    let hash = || prop::option::of(prop::sample::select(vec!["59ff1".to_owned(), "6bd9c".to_owned()]));
-    let extras = prop::sample::subsequence(vec!["exp-a", "exp-b", "shop-779b5f7646-2-3-cand"], 0..=2);
-    let managed = prop::sample::subsequence(vec![0, 1, 2], 0..=3);
-    (0..=max, extras, 1..=max.min(10), hash(), hash(), managed, any::<bool>()).prop_map(
-        move |(canary_weight, extras, weight, stable_hash, canary_hash, managed, other)| {
-            let value = if other { "1" } else { "2" };
-            let managed = managed.into_iter().map(|at| match at {
-                0 => mirror("m", other.then_some(35), json!([{"method": {"exact": "GET"}}])),
-                1 => header("hd", &[("x-b", exact(value)), ("x-c", exact("3"))]),
-                _ => header("hd2", &[("x-a", exact(value))]),
-            });
-            let each = weight.min((max - canary_weight) / 2);
-            let extra = extras.into_iter().filter(|_| each > 0).map(|service| extra(service, each));
-            Routes {
-                canary_weight,
-                stable_hash,
-                canary_hash,
-                ping_pong: None,
-                extra: extra.collect(),
-                managed: managed.collect(),
-            }
-        },
-    )
-}
-
-fn wide_scope(max: i64) -> Scope {
-    let managed_names = ["m", "hd", "hd2"].map(str::to_owned).to_vec();
-    Scope { max_weight: max, has_max_weight: max != 100, managed_names, ..scope() }
-}
-
-fn any_max() -> impl Strategy<Value = i64> {
-    prop::sample::select(vec![100, 10, 1000])
-}
-
-/// Everything back where it was, with subsets that select no version.
-fn undo() -> Routes {
-    Routes { stable_hash: Some(String::new()), canary_hash: Some(String::new()), ..Routes::default() }
-}
-
-/// Writes these routes one after another and checks each time what was asked.
-#[track_caller]
-fn check(
-    router: &dyn TrafficRouter,
-    before: &Objects,
-    all: &[Routes],
-    scope: &Scope,
-    is_exact: bool,
-) -> Objects {
-    let mut now = before.clone();
-    for routes in all {
-        now = write(router, &now, routes);
-        let found = router.read(&now, routes.ping_pong.as_ref()).expect("fit objects");
-        let weight = found.weight.expect("a weight was written");
-        if is_exact {
-            assert_eq!(weight, routes.canary_weight);
-        }
-        assert_eq!(weight == 0, routes.canary_weight == 0, "{routes:?}");
-        assert_eq!(weight == scope.max_weight, routes.canary_weight == scope.max_weight, "{routes:?}");
-        let carried = routes.managed.iter().filter(|route| router.carries(route));
-        assert_eq!(found.managed, carried.map(|route| route.name().to_owned()).collect());
-        if let Some(subsets) = found.subsets {
-            for (found, asked) in
-                [(subsets.stable, &routes.stable_hash), (subsets.canary, &routes.canary_hash)]
-            {
-                assert!(asked.is_none() || found == *asked, "{routes:?}");
-            }
-        }
-    }
-    write(router, &now, &undo())
-}
+use crate::harness::{
+    Foreign, Subject, any_damages, any_foreign, any_routes, any_updates, check, check_hostile, damage,
+    foreign_entries, foreign_fields, try_out, undo, wide_scope, with,
+};
+use crate::{
+    ambassador, apisix, app_mesh, contour, gateway, gloo, header, ingress, kuma, named, objects, prefix,
+    router, smi, traefik, write,
+};
 
 /// A VirtualService with foreign things all over, and its DestinationRule.
 #[derive(Clone, Debug)]
 struct Mesh {
-    above: Vec<Value>,
-    below: Vec<Value>,
-    of_route: Map<String, Value>,
-    of_destination: Map<String, Value>,
-    of_object: Map<String, Value>,
-    foreign_weight: Option<i64>,
+    foreign: Foreign,
     by_subset: bool,
 }
 
 fn any_mesh() -> impl Strategy<Value = Mesh> {
-    let foreign_weight = prop::option::of(0..=60i64);
-    let fields = (foreign_fields(), foreign_fields(), foreign_fields());
-    (foreign_entries(), foreign_entries(), fields, foreign_weight, any::<bool>()).prop_map(
-        |(above, below, (of_route, of_destination, of_object), foreign_weight, by_subset)| Mesh {
-            above,
-            below,
-            of_route,
-            of_destination,
-            of_object,
-            foreign_weight,
-            by_subset,
-        },
-    )
+    (any_foreign(), any::<bool>()).prop_map(|(foreign, by_subset)| Mesh { foreign, by_subset })
 }
 
 impl Mesh {
@@ -183,27 +32,30 @@ impl Mesh {
             } else {
                 json!({"host": format!("shop-{role}"), "port": {"number": 80}})
             };
-            with(json!({"destination": destination, "weight": weight}), &self.of_destination)
+            with(json!({"destination": destination, "weight": weight}), &self.foreign.of_destination)
         };
-        let foreign = self.foreign_weight.unwrap_or(0);
+        let foreign = self.foreign.weight.unwrap_or(0);
         let mut route = vec![to("stable", 100 - foreign), to("canary", 0)];
-        if let Some(weight) = self.foreign_weight {
+        if let Some(weight) = self.foreign.weight {
             route.insert(
                 1,
-                with(json!({"destination": {"host": "other"}, "weight": weight}), &self.of_destination),
+                with(
+                    json!({"destination": {"host": "other"}, "weight": weight}),
+                    &self.foreign.of_destination,
+                ),
             );
         }
-        let main = with(json!({"name": "web", "route": route}), &self.of_route);
-        let http: Vec<Value> = self.above.iter().cloned().chain([main]).chain(self.below.clone()).collect();
-        let spec = with(json!({"hosts": ["web"], "http": http}), &self.of_object);
-        let subset = |name: &str| with(json!({"name": name, "labels": {"app": "shop"}}), &self.of_route);
+        let http = self.foreign.around(json!({"name": "web", "route": route}));
+        let spec = with(json!({"hosts": ["web"], "http": http}), &self.foreign.of_object);
+        let subset =
+            |name: &str| with(json!({"name": name, "labels": {"app": "shop"}}), &self.foreign.of_route);
         let subsets = json!([subset("z"), subset("stable"), subset("canary")]);
         objects([
             json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "web", "namespace": "shop"}, "spec": spec}),
             json!({
                 "apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
                 "metadata": {"name": "rule", "namespace": "shop", "annotations": {"argo-rollouts.argoproj.io/managed-by-rollouts": "shop"}},
-                "spec": with(json!({"host": "shop", "subsets": subsets}), &self.of_object),
+                "spec": with(json!({"host": "shop", "subsets": subsets}), &self.foreign.of_object),
             }),
         ])
     }
@@ -236,45 +88,6 @@ fn any_ingress(root: &'static str) -> impl Strategy<Value = Value> {
     )
 }
 
-/// Puts anything at some places of an object.
-fn damage(object: &mut Value, damages: &[(Index, Value)]) {
-    for (at, value) in damages {
-        let mut pointers = vec![String::new()];
-        pointers_in(object, "", &mut pointers);
-        let pointer = &pointers[at.index(pointers.len())];
-        if let Some(place) = object.pointer_mut(pointer) {
-            *place = value.clone();
-        }
-    }
-}
-
-fn pointers_in(value: &Value, base: &str, pointers: &mut Vec<String>) {
-    let children: Vec<(String, &Value)> = match value {
-        Value::Array(list) => list.iter().enumerate().map(|(at, child)| (at.to_string(), child)).collect(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, child)| (name.replace('~', "~0").replace('/', "~1"), child)).collect()
-        }
-        _ => Vec::new(),
-    };
-    for (name, child) in children {
-        let pointer = format!("{base}/{name}");
-        pointers_in(child, &pointer, pointers);
-        pointers.push(pointer);
-    }
-}
-
-/// Objects of any shape are an error or are written once; nothing else.
-fn check_hostile(router: &dyn TrafficRouter, observed: &Objects, routes: &Routes) {
-    let _ = router.read(observed, routes.ping_pong.as_ref());
-    let _ = router.nearest_weight(observed, routes);
-    if let Ok(edits) = router.with_routes(observed, routes) {
-        let mut after = observed.clone();
-        apply(&mut after, edits);
-        assert_eq!(router.with_routes(&after, routes), Ok(Edits::new()), "twice is once");
-        assert!(router.read(&after, routes.ping_pong.as_ref()).is_ok(), "what was written can be read");
-    }
-}
-
 /// What of a VirtualService is not ours.
 fn foreign_part(mesh: &Mesh, objects: &Objects) -> Value {
     let mut object = named(objects, "web").clone();
@@ -282,7 +95,7 @@ fn foreign_part(mesh: &Mesh, objects: &Objects) -> Value {
     http.retain(|route| !["m", "hd", "hd2"].contains(&route["name"].as_str().unwrap_or_default()));
     for route in http.iter_mut().filter(|route| route["name"] == "web") {
         let list = route["route"].as_array_mut().expect("as it was made");
-        list.truncate(if mesh.foreign_weight.is_some() { 3 } else { 2 });
+        list.truncate(if mesh.foreign.weight.is_some() { 3 } else { 2 });
         for found in list.iter_mut().filter(|found| found["destination"]["host"] != "other") {
             found["weight"] = 0.into();
         }
@@ -291,12 +104,28 @@ fn foreign_part(mesh: &Mesh, objects: &Objects) -> Value {
     object
 }
 
+/// Routers whose weights stand in lists.
+fn subjects(foreign: &Foreign, max: i64) -> Vec<Subject> {
+    let lists = [
+        ambassador::subjects,
+        apisix::subjects,
+        app_mesh::subjects,
+        contour::subjects,
+        gateway::subjects,
+        gloo::subjects,
+        kuma::subjects,
+        smi::subjects,
+        traefik::subjects,
+    ];
+    lists.into_iter().flat_map(|of_router| of_router(foreign, max)).collect()
+}
+
 proptest! {
     #[test]
-    fn istio((max, all) in any_max().prop_flat_map(|max| (Just(max), prop::collection::vec(any_routes(max), 1..4))), mesh in any_mesh()) {
+    fn istio((max, all) in any_updates(), mesh in any_mesh()) {
         let (scope, before) = (wide_scope(max), mesh.objects());
         let router = mesh.router(&scope);
-        let is_exact = max <= 100 - mesh.foreign_weight.unwrap_or(0);
+        let is_exact = max <= 100 - mesh.foreign.weight.unwrap_or(0);
         let after = check(&*router, &before, &all, &scope, is_exact);
         prop_assert_eq!(&after, &before, "the undo leaves no trace");
         for routes in &all {
@@ -310,7 +139,7 @@ proptest! {
     }
 
     #[test]
-    fn nginx((max, all) in any_max().prop_flat_map(|max| (Just(max), prop::collection::vec(any_routes(max), 1..4))), web in any_ingress("shop-stable")) {
+    fn nginx((max, all) in any_updates(), web in any_ingress("shop-stable")) {
         let (scope, before) = (wide_scope(max), objects([web.clone()]));
         let router = router(json!({"nginx": {"stableIngress": "web"}}), &scope);
         let after = check(&*router, &before, &all, &scope, true);
@@ -320,7 +149,7 @@ proptest! {
 
     #[test]
     fn alb(
-        (max, all) in any_max().prop_flat_map(|max| (Just(max), prop::collection::vec(any_routes(max), 1..4))),
+        (max, all) in any_updates(),
         web in any_ingress("shop-root"),
         takes_turns in any::<bool>(),
     ) {
@@ -338,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn hostile_meshes(routes in any_routes(100), mesh in any_mesh(), damages in prop::collection::vec((any::<Index>(), any_json()), 1..4)) {
+    fn hostile_meshes(routes in any_routes(100), mesh in any_mesh(), damages in any_damages()) {
         let router = mesh.router(&wide_scope(100));
         let mut observed = mesh.objects();
         observed.values_mut().for_each(|object| damage(object, &damages));
@@ -349,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn hostile_ingresses(routes in any_routes(100), web in any_ingress("shop-root"), damages in prop::collection::vec((any::<Index>(), any_json()), 1..4)) {
+    fn hostile_ingresses(routes in any_routes(100), web in any_ingress("shop-root"), damages in any_damages()) {
         let scope = Scope { stable_service: Some("shop-root".into()), ..wide_scope(100) };
         for routing in [
             json!({"nginx": {"stableIngress": "web"}}),
@@ -360,6 +189,28 @@ proptest! {
             observed.values_mut().for_each(|object| damage(object, &damages));
             check_hostile(&*router, &observed, &routes);
             let mut later = write(&*router, &objects([web.clone()]), &routes);
+            later.values_mut().for_each(|object| damage(object, &damages));
+            check_hostile(&*router, &later, &routes);
+        }
+    }
+
+    #[test]
+    fn lists_of_weights((max, all) in any_updates(), foreign in any_foreign(), some in 0..4usize) {
+        for subject in subjects(&foreign, max).into_iter().skip(some).step_by(4) {
+            try_out(&subject, &all, &wide_scope(max));
+        }
+    }
+
+    #[test]
+    fn hostile_lists(routes in any_routes(100), foreign in any_foreign(), damages in any_damages(), some in 0..4usize) {
+        for subject in subjects(&foreign, 100).into_iter().skip(some).step_by(4) {
+            let router = router(subject.routing.clone(), &wide_scope(100));
+            let before = objects(subject.objects);
+            let mut observed = before.clone();
+            observed.values_mut().for_each(|object| damage(object, &damages));
+            check_hostile(&*router, &observed, &routes);
+            let managed = routes.managed.iter().filter(|route| router.carries(route)).cloned().collect();
+            let mut later = write(&*router, &before, &Routes { managed, ..routes.clone() });
             later.values_mut().for_each(|object| damage(object, &damages));
             check_hostile(&*router, &later, &routes);
         }
