@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod context;
+mod datadog;
 mod http;
 mod new_relic;
 mod oauth;
@@ -191,15 +192,15 @@ impl ProviderError {
     }
 
     fn shape(provider: &'static str, message: impl fmt::Display) -> Self {
-        ProviderError::Shape { provider, message: http::shortened(&message.to_string()) }
+        ProviderError::Shape { provider, message: message.to_string() }
     }
 
     fn reported(provider: &'static str, message: impl fmt::Display) -> Self {
-        ProviderError::Reported { provider, message: http::shortened(&message.to_string()) }
+        ProviderError::Reported { provider, message: message.to_string() }
     }
 
     fn status(provider: &'static str, status: u16, message: impl fmt::Display) -> Self {
-        ProviderError::Status { provider, status, message: http::shortened(&message.to_string()) }
+        ProviderError::Status { provider, status, message: message.to_string() }
     }
 }
 
@@ -244,6 +245,7 @@ fn build(
         Provider::Prometheus(block) => Box::new(prometheus::Prometheus::new(block, context)?),
         Provider::Web(block) => Box::new(web::Web::new(block)?),
         Provider::NewRelic(block) => Box::new(new_relic::NewRelic::new(block, context)?),
+        Provider::Datadog(block) => Box::new(datadog::Datadog::new(block, context)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));

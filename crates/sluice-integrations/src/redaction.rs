@@ -84,21 +84,22 @@ impl Redaction {
     }
 
     pub fn error(&self, error: ProviderError) -> ProviderError {
+        let text = |text: String| http::shortened(self.text(text));
         match error {
             ProviderError::Status { provider, status, message } => {
-                ProviderError::Status { provider, status, message: self.text(message) }
+                ProviderError::Status { provider, status, message: text(message) }
             }
             ProviderError::Reported { provider, message } => {
-                ProviderError::Reported { provider, message: self.text(message) }
+                ProviderError::Reported { provider, message: text(message) }
             }
             ProviderError::Shape { provider, message } => {
-                ProviderError::Shape { provider, message: self.text(message) }
+                ProviderError::Shape { provider, message: text(message) }
             }
             ProviderError::NoAnswer { provider, problem } => {
-                ProviderError::NoAnswer { provider, problem: self.text(problem) }
+                ProviderError::NoAnswer { provider, problem: text(problem) }
             }
             ProviderError::Configuration { field, problem } => {
-                ProviderError::Configuration { field, problem: self.text(problem) }
+                ProviderError::Configuration { field, problem: text(problem) }
             }
             error @ ProviderError::TooLarge { .. } => error,
         }
