@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod cloud_watch;
 mod context;
 mod datadog;
 mod http;
@@ -246,6 +247,7 @@ fn build(
         Provider::Web(block) => Box::new(web::Web::new(block)?),
         Provider::NewRelic(block) => Box::new(new_relic::NewRelic::new(block, context)?),
         Provider::Datadog(block) => Box::new(datadog::Datadog::new(block, context)?),
+        Provider::CloudWatch(block) => Box::new(cloud_watch::CloudWatch::new(block, context)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
