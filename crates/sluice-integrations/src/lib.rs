@@ -10,6 +10,7 @@
 mod cloud_watch;
 mod context;
 mod datadog;
+mod graphite;
 mod http;
 mod new_relic;
 mod oauth;
@@ -248,6 +249,7 @@ fn build(
         Provider::NewRelic(block) => Box::new(new_relic::NewRelic::new(block, context)?),
         Provider::Datadog(block) => Box::new(datadog::Datadog::new(block, context)?),
         Provider::CloudWatch(block) => Box::new(cloud_watch::CloudWatch::new(block, context)?),
+        Provider::Graphite(block) => Box::new(graphite::Graphite::new(block)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
