@@ -9,9 +9,11 @@
 
 mod cloud_watch;
 mod context;
+mod csv;
 mod datadog;
 mod graphite;
 mod http;
+mod influxdb;
 mod new_relic;
 mod oauth;
 mod prometheus;
@@ -250,6 +252,7 @@ fn build(
         Provider::Datadog(block) => Box::new(datadog::Datadog::new(block, context)?),
         Provider::CloudWatch(block) => Box::new(cloud_watch::CloudWatch::new(block, context)?),
         Provider::Graphite(block) => Box::new(graphite::Graphite::new(block)?),
+        Provider::Influxdb(block) => Box::new(influxdb::Influxdb::new(block, context)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
