@@ -19,6 +19,7 @@ mod oauth;
 mod prometheus;
 mod redaction;
 mod url;
+mod wavefront;
 mod web;
 
 use std::collections::BTreeMap;
@@ -253,6 +254,7 @@ fn build(
         Provider::CloudWatch(block) => Box::new(cloud_watch::CloudWatch::new(block, context)?),
         Provider::Graphite(block) => Box::new(graphite::Graphite::new(block)?),
         Provider::Influxdb(block) => Box::new(influxdb::Influxdb::new(block, context)?),
+        Provider::Wavefront(block) => Box::new(wavefront::Wavefront::new(block, context)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
