@@ -18,6 +18,7 @@ mod new_relic;
 mod oauth;
 mod prometheus;
 mod redaction;
+mod sky_walking;
 mod url;
 mod wavefront;
 mod web;
@@ -255,6 +256,7 @@ fn build(
         Provider::Graphite(block) => Box::new(graphite::Graphite::new(block)?),
         Provider::Influxdb(block) => Box::new(influxdb::Influxdb::new(block, context)?),
         Provider::Wavefront(block) => Box::new(wavefront::Wavefront::new(block, context)?),
+        Provider::SkyWalking(block) => Box::new(sky_walking::SkyWalking::new(block)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
