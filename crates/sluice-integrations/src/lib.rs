@@ -14,6 +14,7 @@ mod datadog;
 mod graphite;
 mod http;
 mod influxdb;
+mod kayenta;
 mod new_relic;
 mod oauth;
 mod prometheus;
@@ -257,6 +258,7 @@ fn build(
         Provider::Influxdb(block) => Box::new(influxdb::Influxdb::new(block, context)?),
         Provider::Wavefront(block) => Box::new(wavefront::Wavefront::new(block, context)?),
         Provider::SkyWalking(block) => Box::new(sky_walking::SkyWalking::new(block)?),
+        Provider::Kayenta(block) => Box::new(kayenta::Kayenta::new(block, &metric.interval, context)?),
         other => {
             let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
             return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
