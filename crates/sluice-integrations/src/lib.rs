@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+pub mod circuit;
 mod cloud_watch;
 mod context;
 mod csv;
