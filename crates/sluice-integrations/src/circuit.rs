@@ -334,6 +334,58 @@ mod tests {
         assert_eq!(circuits, Circuits::default());
     }
 
+    #[test]
+    fn hosts_are_bounded() {
+        let mut circuits = Circuits::default();
+        for host in 0..=MAX_HOSTS {
+            circuits.record(&host.to_string(), Outcome::NoAnswer, at(0));
+        }
+        assert_eq!(circuits.troubled().count(), MAX_HOSTS);
+    }
+
+    /// A server that lets `limit` requests through per minute, and tells when the next minute begins or not.
+    /// Fifty metrics ask it every five minutes; each asks until it is answered.
+    #[test]
+    fn a_crowd_at_a_narrow_door_is_served() {
+        const METRICS: usize = 50;
+        const INTERVAL: i64 = 300;
+        for (limit, tells) in [(10, true), (10, false), (20, false), (100, false)] {
+            let mut circuits = Circuits::default();
+            let mut waiting: Vec<i64> = vec![0; METRICS];
+            let mut served: Vec<i64> = Vec::new();
+            let (mut minute, mut used) = (0, 0);
+            let mut refused = 0;
+            for second in 0..INTERVAL * 3 {
+                if second / 60 != minute {
+                    (minute, used) = (second / 60, 0);
+                }
+                let due = waiting.iter().filter(|next| **next <= second).count();
+                waiting.retain(|next| *next > second);
+                for _ in 0..due {
+                    match circuits.ask("h", at(second)) {
+                        Permission::NotBefore(instant) => waiting.push(instant.as_second()),
+                        Permission::Send if used < limit => {
+                            used += 1;
+                            served.push(second);
+                            circuits.record("h", Outcome::Answered, at(second));
+                        }
+                        Permission::Send => {
+                            refused += 1;
+                            let wait = if tells { (60 - second % 60).to_string() } else { String::new() };
+                            let outcome = Outcome::of(&answer(429, &wait, ""), at(second));
+                            circuits.record("h", outcome, at(second));
+                            waiting.push(second + 1);
+                        }
+                    }
+                }
+            }
+            assert_eq!(served.len(), METRICS, "limit {limit}, tells {tells}: {served:?}");
+            assert!(served.iter().all(|second| *second < INTERVAL * 3));
+            // The server is not bothered: hardly more refusals than it takes to know.
+            assert!(refused <= METRICS / 2, "limit {limit}, tells {tells}: {refused} refusals");
+        }
+    }
+
     proptest! {
         /// Whatever happens, a request can be sent within the longest pause that there is.
         #[test]

@@ -41,6 +41,7 @@ enum Asks {
 }
 
 #[derive(Clone, Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the name is that of the API")]
 struct Query {
     aggregator: String,
     data_source: &'static str,

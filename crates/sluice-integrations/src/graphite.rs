@@ -67,9 +67,8 @@ fn read(body: &Json) -> Result<Measured, ProviderError> {
     let shape = |problem: &str| ProviderError::shape(PROVIDER, problem);
     let series = body.as_array().ok_or_else(|| shape("graphite answered with something else than series"))?;
     let points = match series.first().map(|first| &first["datapoints"]) {
-        None => return Err(shape("no values found")),
         Some(Json::Array(points)) if !points.is_empty() => points,
-        Some(Json::Array(_) | Json::Null) => return Err(shape("no values found")),
+        None | Some(Json::Array(_) | Json::Null) => return Err(shape("no values found")),
         Some(_) => return Err(shape("graphite answered with datapoints that are no list")),
     };
     let mut numbers = Vec::new();

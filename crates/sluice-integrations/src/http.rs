@@ -10,6 +10,7 @@ use std::fmt;
 use base64::Engine as _;
 use jiff::SignedDuration;
 use serde_json::Value;
+use sluice_api::providers::WebHeader;
 
 use crate::ProviderError;
 use crate::url::{self, Address};
@@ -227,6 +228,22 @@ impl HttpResponse {
         let text = self.text(provider)?;
         serde_json::from_str(&text).map_err(|error| ProviderError::shape(provider, message(error)))
     }
+}
+
+/// Refuses headers that cannot be sent. A line break at the end of a value comes with many a Secret.
+pub(crate) fn check_headers(headers: &[WebHeader], field: &str) -> Result<(), ProviderError> {
+    for WebHeader { key, value } in headers {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let problem = if key.is_empty() || !key.chars().all(is_name) {
+            format!("header {key:?}: this is no name of a header")
+        } else if value.chars().any(|c| c.is_control() && c != '\t') {
+            format!("header {key:?}: its value holds a line break or another control character")
+        } else {
+            continue;
+        };
+        return Err(ProviderError::configuration(format!("{field}.headers"), problem));
+    }
+    Ok(())
 }
 
 /// Cuts a message that quotes something from elsewhere to what a person reads of it.

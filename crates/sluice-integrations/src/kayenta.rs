@@ -72,15 +72,14 @@ impl Kayenta {
 
     fn start(&self, configuration: &str, now: Timestamp) -> Result<HttpRequest, ProviderError> {
         let block = &self.block;
-        let start = match (block.lookback, self.run_started_at) {
-            (true, started_at) => started_at.unwrap_or(now),
-            (false, _) => {
-                let interval = go_duration::parse(&self.interval).map_err(|error| {
-                    let problem = format!("Invalid duration {:?}: {error}", self.interval);
-                    ProviderError::configuration("interval", problem)
-                })?;
-                now.saturating_sub(interval).unwrap_or(Timestamp::MIN)
-            }
+        let start = if block.lookback {
+            self.run_started_at.unwrap_or(now)
+        } else {
+            let interval = go_duration::parse(&self.interval).map_err(|error| {
+                let problem = format!("Invalid duration {:?}: {error}", self.interval);
+                ProviderError::configuration("interval", problem)
+            })?;
+            now.saturating_sub(interval).unwrap_or(Timestamp::MIN)
         };
         let side = |detail: &KayentaScopeDetail| {
             let or = |text: &str, default: Timestamp| match text {
