@@ -42,14 +42,14 @@ pub struct InProgress {
     /// When it began.
     pub started_at: Timestamp,
     /// What the provider wanted to remember. At the beginning it is empty but for a token that an earlier
-    /// measurement of the same metric left behind; after a restart there is only its metadata.
+    /// measurement of the same metric left behind; after a wait there may be only its metadata.
     pub memory: Memory,
 }
 
 /// What a provider remembers between the rounds of a measurement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// Where the conversation stands. Never in any object.
+    /// Where the conversation stands. Never in any object, so a wait may lose it.
     pub stage: serde_json::Value,
     /// The metadata of the measurement. It is written into the run, so it survives a restart.
     pub metadata: BTreeMap<String, String>,

@@ -141,13 +141,11 @@ impl Redaction {
 
 /// Name and password in an address, or in what was meant as one.
 fn user_of(text: &str) -> Option<String> {
-    match Address::parse(text) {
-        Some(address) => address.user,
-        None => {
-            let (user, _) = text.rsplit_once('@')?;
-            Some(user.split_once("://").map_or(user, |(_, user)| user).to_owned())
-        }
+    if let Some(address) = Address::parse(text) {
+        return address.user;
     }
+    let (user, _) = text.rsplit_once('@')?;
+    Some(user.split_once("://").map_or(user, |(_, user)| user).to_owned())
 }
 
 /// How a secret may look in a text that quotes a text that quotes it.

@@ -166,6 +166,7 @@ fn no_answer_breaks_a_measurement() {
                 Ok(Next::WaitUntil(instant, _)) => prop_assert!(instant > *now),
                 Ok(Next::Done(measured)) => {
                     prop_assert!(!is_cut, "a cut answer is never a measurement");
+                    prop_assert!((200..300).contains(&status), "a refusal is never a measurement");
                     if let Outcome::Result(value) = measured.outcome {
                         value.to_text();
                     }
