@@ -260,9 +260,10 @@ fn build(
         Provider::Wavefront(block) => Box::new(wavefront::Wavefront::new(block, context)?),
         Provider::SkyWalking(block) => Box::new(sky_walking::SkyWalking::new(block)?),
         Provider::Kayenta(block) => Box::new(kayenta::Kayenta::new(block, &metric.interval, context)?),
-        other => {
-            let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
-            return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
+        Provider::Job(_) | Provider::Plugin(..) => {
+            let field = name(named);
+            let problem = format!("metric {:?}: {field} is not measured by requests", metric.name);
+            return Err(ProviderError::configuration(format!("provider.{field}"), problem));
         }
     })
 }
