@@ -4,6 +4,7 @@
 //! environment, is somebody else's.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use sluice_api::analysis::Metric;
@@ -12,7 +13,7 @@ use sluice_api::providers::{MetricProvider, Provider};
 use crate::Secret;
 
 /// What comes from the environment, from Secrets and from the run, as plain data.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Context {
     /// The namespace of the controller: the accounts of most providers are there.
     pub controller_namespace: String,
@@ -34,6 +35,18 @@ pub struct Context {
     pub secrets: BTreeMap<SecretName, BTreeMap<String, Secret>>,
     /// Values of arguments that came from Secrets. They may stand anywhere in the metric.
     pub secret_arguments: Vec<Secret>,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Addresses may hold passwords.
+        f.debug_struct("Context")
+            .field("controller_namespace", &self.controller_namespace)
+            .field("run_namespace", &self.run_namespace)
+            .field("run_started_at", &self.run_started_at)
+            .field("secrets", &self.secrets)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Namespace and name of a Secret.

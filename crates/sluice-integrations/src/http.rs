@@ -10,12 +10,13 @@ use std::fmt;
 use base64::Engine as _;
 use jiff::SignedDuration;
 use serde_json::Value;
+use sluice_api::providers::WebHeader;
 
 use crate::ProviderError;
 use crate::url::{self, Address};
 
-/// Longest text that a message quotes from elsewhere.
-const MAX_QUOTED_CHARS: usize = 1_000;
+/// Longest message of an error.
+const MAX_MESSAGE_CHARS: usize = 1_000;
 
 /// Text that never shows in logs, events or debug output.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -136,6 +137,11 @@ impl HttpRequest {
         self
     }
 
+    /// Scheme, host and port: what a [`crate::circuit`] is about.
+    pub fn origin(&self) -> String {
+        Address::parse(&self.url).map_or_else(String::new, |address| address.origin())
+    }
+
     /// Sets a header, whatever the case in which it is written already.
     pub(crate) fn set_header(&mut self, name: &str, value: HeaderValue) {
         self.headers.retain(|existing, _| !existing.eq_ignore_ascii_case(name));
@@ -192,9 +198,10 @@ impl HttpResponse {
         })
     }
 
-    /// The beginning of the body, for a message.
-    pub(crate) fn beginning(&self) -> String {
-        shortened(&String::from_utf8_lossy(&self.body))
+    /// The body, for a message; the message is cut when the secrets are out of it, lest half of one stays.
+    /// A body that was cut already may end within a secret.
+    pub(crate) fn quoted(&self) -> Cow<'_, str> {
+        if self.cut_at_bytes.is_some() { "".into() } else { String::from_utf8_lossy(&self.body) }
     }
 
     /// The body as text, if it is all there.
@@ -208,7 +215,7 @@ impl HttpResponse {
     /// The body as JSON, if it is all there.
     pub(crate) fn json(&self, provider: &'static str) -> Result<Value, ProviderError> {
         self.json_or(provider, |error| {
-            format!("{provider} answered with something else than JSON ({error}): {}", self.start())
+            format!("{provider} answered with something else than JSON ({error}): {:?}", self.quoted())
         })
     }
 
@@ -221,19 +228,31 @@ impl HttpResponse {
         let text = self.text(provider)?;
         serde_json::from_str(&text).map_err(|error| ProviderError::shape(provider, message(error)))
     }
-
-    /// A glimpse of the body: often it is the page of some proxy.
-    fn start(&self) -> String {
-        format!("{:?}", String::from_utf8_lossy(&self.body).chars().take(80).collect::<String>())
-    }
 }
 
-/// Cuts a text that came from elsewhere to what a person reads of it.
-pub(crate) fn shortened(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+/// Refuses headers that cannot be sent. A line break at the end of a value comes with many a Secret.
+pub(crate) fn check_headers(headers: &[WebHeader], field: &str) -> Result<(), ProviderError> {
+    for WebHeader { key, value } in headers {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let problem = if key.is_empty() || !key.chars().all(is_name) {
+            format!("header {key:?}: this is no name of a header")
+        } else if value.chars().any(|c| c.is_control() && c != '\t') {
+            format!("header {key:?}: its value holds a line break or another control character")
+        } else {
+            continue;
+        };
+        return Err(ProviderError::configuration(format!("{field}.headers"), problem));
     }
+    Ok(())
+}
+
+/// Cuts a message that quotes something from elsewhere to what a person reads of it.
+pub(crate) fn shortened(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE_CHARS) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 #[cfg(test)]

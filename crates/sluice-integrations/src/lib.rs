@@ -7,13 +7,22 @@
 
 #![warn(missing_docs)]
 
+pub mod circuit;
+mod cloud_watch;
 mod context;
+mod csv;
+mod datadog;
+mod graphite;
 mod http;
+mod influxdb;
+mod kayenta;
 mod new_relic;
 mod oauth;
 mod prometheus;
 mod redaction;
+mod sky_walking;
 mod url;
+mod wavefront;
 mod web;
 
 use std::collections::BTreeMap;
@@ -33,14 +42,14 @@ pub struct InProgress {
     /// When it began.
     pub started_at: Timestamp,
     /// What the provider wanted to remember. At the beginning it is empty but for a token that an earlier
-    /// measurement of the same metric left behind; after a restart there is only its metadata.
+    /// measurement of the same metric left behind; after a wait there may be only its metadata.
     pub memory: Memory,
 }
 
 /// What a provider remembers between the rounds of a measurement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Memory {
-    /// Where the conversation stands. Never in any object.
+    /// Where the conversation stands. Never in any object, so a wait may lose it.
     pub stage: serde_json::Value,
     /// The metadata of the measurement. It is written into the run, so it survives a restart.
     pub metadata: BTreeMap<String, String>,
@@ -191,15 +200,15 @@ impl ProviderError {
     }
 
     fn shape(provider: &'static str, message: impl fmt::Display) -> Self {
-        ProviderError::Shape { provider, message: http::shortened(&message.to_string()) }
+        ProviderError::Shape { provider, message: message.to_string() }
     }
 
     fn reported(provider: &'static str, message: impl fmt::Display) -> Self {
-        ProviderError::Reported { provider, message: http::shortened(&message.to_string()) }
+        ProviderError::Reported { provider, message: message.to_string() }
     }
 
     fn status(provider: &'static str, status: u16, message: impl fmt::Display) -> Self {
-        ProviderError::Status { provider, status, message: http::shortened(&message.to_string()) }
+        ProviderError::Status { provider, status, message: message.to_string() }
     }
 }
 
@@ -244,9 +253,17 @@ fn build(
         Provider::Prometheus(block) => Box::new(prometheus::Prometheus::new(block, context)?),
         Provider::Web(block) => Box::new(web::Web::new(block)?),
         Provider::NewRelic(block) => Box::new(new_relic::NewRelic::new(block, context)?),
-        other => {
-            let problem = format!("metric {:?}: {} is not measured by requests", metric.name, name(other));
-            return Err(ProviderError::configuration(format!("provider.{}", name(other)), problem));
+        Provider::Datadog(block) => Box::new(datadog::Datadog::new(block, context)?),
+        Provider::CloudWatch(block) => Box::new(cloud_watch::CloudWatch::new(block, context)?),
+        Provider::Graphite(block) => Box::new(graphite::Graphite::new(block)?),
+        Provider::Influxdb(block) => Box::new(influxdb::Influxdb::new(block, context)?),
+        Provider::Wavefront(block) => Box::new(wavefront::Wavefront::new(block, context)?),
+        Provider::SkyWalking(block) => Box::new(sky_walking::SkyWalking::new(block)?),
+        Provider::Kayenta(block) => Box::new(kayenta::Kayenta::new(block, &metric.interval, context)?),
+        Provider::Job(_) | Provider::Plugin(..) => {
+            let field = name(named);
+            let problem = format!("metric {:?}: {field} is not measured by requests", metric.name);
+            return Err(ProviderError::configuration(format!("provider.{field}"), problem));
         }
     })
 }

@@ -1,7 +1,7 @@
 //! New Relic, by NerdGraph.
 //!
-//! Differences to the original: a retry waits as long as the server asks for, and the account's id may have
-//! spaces around it.
+//! Differences to the original: retries go on for half a minute and not for a number of times, one waits as long
+//! as the server asks for, and the account's id may have spaces around it.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ const PROVIDER: &str = "newRelic";
 const DEFAULT_TIMEOUT_SECONDS: i64 = 5;
 /// How long an answer may take, whatever the query may.
 const HTTP_TIMEOUT: SignedDuration = SignedDuration::from_secs(30);
-const RETRIES: u32 = 3;
+/// From when on a measurement is not tried again. The original tries three times, within some ten seconds.
+const RETRIED_FOR_SECONDS: i64 = 30;
 /// Longest wait that a server can ask for within a measurement.
 const MAX_WAIT_SECONDS: i64 = 60;
 const DOCUMENT: &str = "query($query: Nrql!, $accountId: Int!, $timeout: Seconds!) { actor { account(id: $accountId) \
@@ -77,7 +78,7 @@ impl NewRelic {
         })
     }
 
-    fn request(&self, attempt: u32, mut memory: Memory) -> Next {
+    fn request(&self, memory: Memory) -> Next {
         let variables =
             json!({"accountId": self.account, "query": self.query, "timeout": self.timeout_seconds});
         let agent = format!("argo-rollouts/{} (https://github.com/argoproj/argo-rollouts)", self.version);
@@ -85,7 +86,6 @@ impl NewRelic {
             .with_body("application/json", json!({"query": DOCUMENT, "variables": variables}).to_string())
             .with_secret("Api-Key", self.key.expose())
             .with_plain("User-Agent", &agent);
-        memory.stage = json!(attempt);
         Next::Send(request, memory)
     }
 }
@@ -103,31 +103,34 @@ impl MetricProvider for NewRelic {
         answer: Option<&HttpResponse>,
         now: Timestamp,
     ) -> Result<Next, ProviderError> {
-        let attempt = measurement.memory.stage.as_u64().and_then(|attempt| u32::try_from(attempt).ok());
-        let attempt = attempt.unwrap_or(0).min(RETRIES);
         let memory = measurement.memory.clone();
-        let Some(answer) = answer else { return Ok(self.request(attempt, memory)) };
-        match read(answer) {
-            Ok(measured) => Ok(Next::Done(measured)),
-            Err(Trouble::Lasting(error)) => Err(error),
-            Err(Trouble::Passing { status, message }) if attempt == RETRIES => {
-                let message = format!("maximum retries reached: {message}");
-                Err(ProviderError::status(PROVIDER, status, message))
-            }
-            Err(Trouble::Passing { .. }) => {
-                let asked =
-                    answer.headers.get("retry-after").and_then(|text| text.trim().parse::<i64>().ok());
-                let seconds = (1_i64 << attempt).max(asked.unwrap_or(0)).min(MAX_WAIT_SECONDS);
-                let instant =
-                    now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
-                Ok(Next::WaitUntil(instant, Memory { stage: json!(attempt + 1), ..memory }))
-            }
-        }
+        let Some(answer) = answer else { return Ok(self.request(memory)) };
+        let (status, message) = match read(answer) {
+            Ok(measured) => return Ok(Next::Done(measured)),
+            Err(Trouble::Lasting(error)) => return Err(error),
+            Err(Trouble::Passing { status, message }) => (status, message),
+        };
+        let Some(seconds) = pause(measurement.started_at, now) else {
+            let message = format!("maximum retries reached: {message}");
+            return Err(ProviderError::status(PROVIDER, status, message));
+        };
+        let asked = answer.headers.get("retry-after").and_then(|text| text.trim().parse::<i64>().ok());
+        let wait = SignedDuration::from_secs(seconds.max(asked.unwrap_or(0)).min(MAX_WAIT_SECONDS));
+        Ok(Next::WaitUntil(now.saturating_add(wait).unwrap_or(Timestamp::MAX), memory))
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {
         [("ResolvedNewRelicQuery".to_owned(), self.query.clone())].into()
     }
+}
+
+/// How many seconds to wait before the next attempt, or nothing when it is time to give up.
+///
+/// Time is the only thing that is certain to outlive a wait, so it takes the place of a count: waits are as
+/// long as what has passed already, which doubles them.
+fn pause(started_at: Timestamp, now: Timestamp) -> Option<i64> {
+    let passed = now.duration_since(started_at).as_secs();
+    (passed < RETRIED_FOR_SECONDS).then_some(passed.max(1))
 }
 
 fn read(answer: &HttpResponse) -> Result<Measured, Trouble> {
@@ -198,4 +201,23 @@ fn explained(answer: &HttpResponse) -> String {
     );
     let message = if messages.is_empty() { String::new() } else { format!(": {}", messages.join(", ")) };
     format!("{} response returned{message}{}", answer.status, answer.redirect_hint())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_have_an_end() {
+        let start = Timestamp::from_second(100).unwrap();
+        let mut passed = 0;
+        let mut waits = Vec::new();
+        while let Some(wait) = pause(start, Timestamp::from_second(100 + passed).unwrap()) {
+            passed += wait;
+            waits.push(wait);
+        }
+        assert_eq!(waits, [1, 1, 2, 4, 8, 16]);
+        // A clock that was set back.
+        assert_eq!(pause(start, Timestamp::UNIX_EPOCH), Some(1));
+    }
 }

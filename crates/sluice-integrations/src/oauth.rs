@@ -125,7 +125,7 @@ impl Grant {
                 "oauth2: cannot fetch token: {}{}\nResponse: {}",
                 answer.status,
                 answer.redirect_hint(),
-                answer.beginning()
+                answer.quoted()
             );
             return Err(ProviderError::status(PROVIDER, answer.status, message));
         }

@@ -11,7 +11,7 @@ use sluice_api::providers::{BasicAuth, PrometheusMetric, PrometheusRangeQuery, S
 use sluice_lang::expr::{Condition, Value};
 use sluice_lang::{go_duration, go_format};
 
-use crate::http::{HeaderValue, HttpRequest, HttpResponse, Secret, Signing};
+use crate::http::{self, HeaderValue, HttpRequest, HttpResponse, Secret, Signing};
 use crate::oauth::{Grant, Ready};
 use crate::url::{self, Address};
 use crate::{Context, InProgress, Measured, Memory, MetricProvider, Next, ProviderError};
@@ -68,6 +68,7 @@ impl Prometheus {
             }
             Some(seconds) => SignedDuration::from_secs(seconds),
         };
+        http::check_headers(&block.headers, "provider.prometheus")?;
         let authentication = block.authentication.clone().unwrap_or_default();
         let basic = match (
             authentication.basic_auth.username.as_str(),

@@ -3,7 +3,7 @@
 //! It decides which texts of a metric are secret, and takes them out of errors, values and metadata: a server
 //! may well quote in an error what it was sent. The result itself stays as it is, for conditions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -20,6 +20,8 @@ use crate::{
 const HIDDEN: &str = "*****";
 /// A text shorter than this is no secret, and taking it out would make `0.*****` of numbers.
 const MIN_BYTES: usize = 4;
+/// How often a text is quoted in another: by us, in the JSON of a request, in that of its answer.
+const QUOTES: usize = 3;
 
 /// The secrets of one metric, longest first, so that what contains another goes as a whole.
 pub struct Redaction {
@@ -44,7 +46,7 @@ impl Redaction {
         }
         let addresses = [context.prometheus_address.as_deref(), context.cloud_watch_address.as_deref()];
         let addresses = addresses.into_iter().flatten().chain(address_of(provider));
-        for user in addresses.filter_map(|text| Address::parse(text)?.user) {
+        for user in addresses.filter_map(user_of) {
             let (name, password) = user.split_once(':').unwrap_or((&user, ""));
             add(password);
             add(&url::unescape(password));
@@ -84,21 +86,22 @@ impl Redaction {
     }
 
     pub fn error(&self, error: ProviderError) -> ProviderError {
+        let text = |text: String| http::shortened(self.text(text));
         match error {
             ProviderError::Status { provider, status, message } => {
-                ProviderError::Status { provider, status, message: self.text(message) }
+                ProviderError::Status { provider, status, message: text(message) }
             }
             ProviderError::Reported { provider, message } => {
-                ProviderError::Reported { provider, message: self.text(message) }
+                ProviderError::Reported { provider, message: text(message) }
             }
             ProviderError::Shape { provider, message } => {
-                ProviderError::Shape { provider, message: self.text(message) }
+                ProviderError::Shape { provider, message: text(message) }
             }
             ProviderError::NoAnswer { provider, problem } => {
-                ProviderError::NoAnswer { provider, problem: self.text(problem) }
+                ProviderError::NoAnswer { provider, problem: text(problem) }
             }
             ProviderError::Configuration { field, problem } => {
-                ProviderError::Configuration { field, problem: self.text(problem) }
+                ProviderError::Configuration { field, problem: text(problem) }
             }
             error @ ProviderError::TooLarge { .. } => error,
         }
@@ -136,8 +139,26 @@ impl Redaction {
     }
 }
 
-/// How a secret may look in a text: as it is, within JSON, within an address, quoted.
-fn forms(text: &str) -> Vec<String> {
+/// Name and password in an address, or in what was meant as one.
+fn user_of(text: &str) -> Option<String> {
+    if let Some(address) = Address::parse(text) {
+        return address.user;
+    }
+    let (user, _) = text.rsplit_once('@')?;
+    Some(user.split_once("://").map_or(user, |(_, user)| user).to_owned())
+}
+
+/// How a secret may look in a text that quotes a text that quotes it.
+fn forms(text: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([text.to_owned()]);
+    for _ in 0..QUOTES {
+        all = all.iter().flat_map(|text| quoted(text)).collect();
+    }
+    all
+}
+
+/// A text as it is, within JSON, within an address, quoted.
+fn quoted(text: &str) -> Vec<String> {
     let mut json = String::new();
     go_format::push_json_string(&mut json, text);
     let inner = |quoted: &str| quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned();

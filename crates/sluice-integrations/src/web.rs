@@ -9,7 +9,7 @@ use sluice_api::providers::{WebHeader, WebMetric};
 use sluice_lang::expr::Value;
 use sluice_lang::jsonpath::JsonPath;
 
-use crate::http::{HeaderValue, HttpRequest, HttpResponse, Secret};
+use crate::http::{self, HeaderValue, HttpRequest, HttpResponse, Secret};
 use crate::oauth::{Grant, Ready};
 use crate::url::Address;
 use crate::{InProgress, Measured, Memory, MetricProvider, Next, ProviderError};
@@ -65,6 +65,7 @@ impl Web {
         if path.is_literal() {
             return mistake("jsonPath", format!("jsonPath {written:?} has no braces; write {{{written}}}"));
         }
+        http::check_headers(&block.headers, "provider.web")?;
         let timeout = match block.timeout_seconds {
             seconds @ 1.. => SignedDuration::from_secs(seconds),
             _ => DEFAULT_TIMEOUT,

@@ -141,18 +141,32 @@ fn no_answer_breaks_a_measurement() {
             1 => (0_usize..400).prop_map(|depth| "[".repeat(depth).into_bytes()),
         ];
         let status = prop_oneof![6 => Just(200_u16), 1 => any::<u16>(), 2 => 200_u16..600];
-        let strategy = (any::<prop::sample::Index>(), status, body, prop::bool::weighted(0.05));
+        // What was remembered may be from another version of this program.
+        let stage = prop::sample::select(vec![
+            serde_json::json!(null),
+            serde_json::json!("token"),
+            serde_json::json!("start"),
+            serde_json::json!(-1),
+            serde_json::json!(u64::MAX),
+            serde_json::json!({"execution": ""}),
+            serde_json::json!([]),
+        ]);
+        let stage = prop::option::weighted(0.1, stage);
+        let strategy = (any::<prop::sample::Index>(), status, body, prop::bool::weighted(0.05), stage);
         let mut runner =
             TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
-        let outcome = runner.run(&strategy, |(place, status, body, is_cut)| {
+        let outcome = runner.run(&strategy, |(place, status, body, is_cut, stage)| {
             let (asked, measurement, now) = &waiting[place.index(waiting.len())];
+            let mut measurement = measurement.clone();
+            measurement.memory.stage = stage.unwrap_or(measurement.memory.stage);
             let cut_at_bytes = is_cut.then_some(body.len());
             let answer =
                 HttpResponse { status, headers: std::collections::BTreeMap::default(), body, cut_at_bytes };
-            match asked.next(measurement, Some(&answer), *now) {
+            match asked.next(&measurement, Some(&answer), *now) {
                 Ok(Next::WaitUntil(instant, _)) => prop_assert!(instant > *now),
                 Ok(Next::Done(measured)) => {
                     prop_assert!(!is_cut, "a cut answer is never a measurement");
+                    prop_assert!((200..300).contains(&status), "a refusal is never a measurement");
                     if let Outcome::Result(value) = measured.outcome {
                         value.to_text();
                     }

@@ -8,7 +8,7 @@ use sluice_integrations::{
 use crate::golden;
 
 /// What every secret of the written conversations contains.
-const CANARY: &str = "canary";
+const CANARY: &str = "canary-";
 
 /// Everything that is shown of a round.
 fn shown(next: &Result<Next, sluice_integrations::ProviderError>) -> String {

@@ -147,8 +147,8 @@ impl Case {
                     writeln!(text, "wait {}, metadata {:?}", instant.duration_since(now), memory.metadata)
                         .unwrap();
                     (now, answer) = (instant, None);
-                    // Only the metadata outlives a restart.
-                    measurement.memory = memory;
+                    // Only the metadata is certain to outlive a wait.
+                    measurement.memory = Memory { metadata: memory.metadata, ..Memory::default() };
                 }
                 Ok(Next::Done(measured)) => {
                     push_measured(text, &measured);
