@@ -19,6 +19,7 @@ pub mod deadline;
 pub mod decide;
 pub mod destinations;
 pub mod identity;
+pub mod measure;
 pub mod merge;
 pub mod moves;
 pub mod parts;
