@@ -221,3 +221,84 @@ fn event(phase: AnalysisPhase, reason: &'static str, mut message: String) -> Eve
     let is_warning = matches!(phase, AnalysisPhase::Failed | AnalysisPhase::Error);
     Event { is_warning, reason, message }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::limits::Limits;
+    use sluice_api::analysis::{Measurement, Metric};
+
+    fn term(limits: Limits) -> Term {
+        Term {
+            metric: Metric { name: "m".to_owned(), ..Metric::default() },
+            dry_run: false,
+            kept: 10,
+            limits,
+            interval: None,
+            initial_delay: None,
+            secrets: Vec::new(),
+            index: 0,
+        }
+    }
+
+    /// The counters of a metric after a measurement => its phase, while the run goes on and while it ends.
+    #[test]
+    fn counters_make_a_phase() {
+        let base = Limits {
+            count: Some(9),
+            failures: Some(1),
+            inconclusive: 1,
+            consecutive_errors: 1,
+            consecutive_successes: None,
+        };
+        let successes = Limits { consecutive_successes: Some(2), ..base };
+        let endless = Limits { count: None, ..base };
+        let tireless = Limits { failures: None, ..successes };
+        // (failed, inconclusive, errors in a row, successes in a row, count)
+        for (limits, (failed, inconclusive, errors, in_a_row, count), going_on, ending) in [
+            (base, (0, 0, 0, 0, 0), "Running", "Successful"),
+            (base, (1, 1, 1, 0, 8), "Running", "Successful"),
+            (base, (1, 1, 1, 0, 9), "Successful", "Successful"),
+            (endless, (0, 0, 0, 100, 100), "Running", "Successful"),
+            (base, (2, 0, 0, 0, 9), "Failed", "Failed"),
+            (base, (2, 2, 0, 0, 9), "Inconclusive", "Inconclusive"),
+            (base, (2, 2, 2, 0, 9), "Error", "Error"),
+            (successes, (1, 0, 0, 2, 3), "Successful", "Successful"),
+            (successes, (2, 0, 0, 2, 9), "Failed", "Failed"),
+            (successes, (1, 0, 0, 1, 9), "Inconclusive", "Inconclusive"),
+            (successes, (1, 0, 0, 1, 8), "Running", "Successful"),
+            (tireless, (8, 0, 0, 1, 9), "Failed", "Failed"),
+            (tireless, (7, 0, 0, 2, 9), "Successful", "Successful"),
+        ] {
+            let over =
+                Measurement { finished_at: Some(Timestamp::UNIX_EPOCH.into()), ..Measurement::default() };
+            let mut result = MetricResult {
+                failed,
+                inconclusive,
+                count,
+                consecutive_error: errors,
+                consecutive_success: in_a_row,
+                measurements: vec![over],
+                ..MetricResult::default()
+            };
+            let phase =
+                |result: &MetricResult, is_ending| metric_phase(result, &term(limits), is_ending).to_string();
+            assert_eq!(
+                (phase(&result, false).as_str(), phase(&result, true).as_str()),
+                (going_on, ending),
+                "{result:?}"
+            );
+            // In flight, and without any measurement, counters say nothing.
+            result.measurements[0].finished_at = None;
+            assert_eq!(phase(&result, true), "Running");
+            result.measurements.clear();
+            assert_eq!(
+                (phase(&result, false).as_str(), phase(&result, true).as_str()),
+                ("Pending", "Successful")
+            );
+            // What is over stays.
+            result.phase = AnalysisPhase::Inconclusive;
+            assert_eq!(phase(&result, false), "Inconclusive");
+        }
+    }
+}

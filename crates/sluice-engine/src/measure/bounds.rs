@@ -20,10 +20,13 @@ pub const MAX_RUN_MESSAGE_BYTES: usize = 4 << 10;
 const MAX_VALUE_BYTES: usize = 4 << 10;
 /// Longest value of one of the metadata.
 const MAX_METADATA_BYTES: usize = 8 << 10;
+/// Longest name of anything that a measurement leaves behind.
+const MAX_HANDLE_BYTES: usize = 100;
 /// Most that all results come to, as JSON.
 const MAX_RESULTS_BYTES: usize = 90 << 10;
-/// Longest text where there are so many metrics that even one measurement of each is too much.
-const MAX_TEXT_IN_NEED_BYTES: usize = 100;
+/// Longest texts, tried in turn, where there are so many metrics that even one measurement of each is too
+/// much.
+const MAX_TEXT_IN_NEED_BYTES: [usize; 3] = [100, 40, 10];
 
 /// Cuts a text that is too long, and shows that it was.
 pub fn cut(text: &mut String, most_bytes: usize) {
@@ -67,8 +70,12 @@ pub fn trim(status: &mut AnalysisRunStatus, terms: &Terms) -> Vec<Garbage> {
     for (result, sizes) in status.metric_results.iter_mut().zip(&sizes) {
         drop_oldest(result, sizes.dropped, &mut dropped);
     }
-    if total > MAX_RESULTS_BYTES {
-        status.metric_results.iter_mut().for_each(cut_to_the_bone);
+    for most_bytes in MAX_TEXT_IN_NEED_BYTES {
+        if total <= MAX_RESULTS_BYTES {
+            break;
+        }
+        status.metric_results.iter_mut().for_each(|result| cut_to_the_bone(result, most_bytes));
+        total = status.metric_results.iter().map(size_bytes).sum();
     }
     let garbage = |(metric, measurements)| Garbage { metric, measurements };
     dropped.into_iter().map(garbage).collect()
@@ -94,15 +101,16 @@ fn drop_oldest(result: &mut MetricResult, count: usize, dropped: &mut BTreeMap<S
     }
 }
 
-fn cut_to_the_bone(result: &mut MetricResult) {
+fn cut_to_the_bone(result: &mut MetricResult, most_bytes: usize) {
     let is_in_flight = record::in_flight(result).is_some();
-    cut(&mut result.message, MAX_TEXT_IN_NEED_BYTES);
+    cut(&mut result.message, most_bytes);
     result.metadata.clear();
     for measurement in &mut result.measurements {
-        cut(&mut measurement.message, MAX_TEXT_IN_NEED_BYTES);
-        cut(&mut measurement.value, MAX_TEXT_IN_NEED_BYTES);
+        cut(&mut measurement.message, most_bytes);
+        cut(&mut measurement.value, most_bytes);
+        // By the name of a Job that is over the Job is removed.
         if !is_in_flight {
-            measurement.metadata.values_mut().for_each(|value| cut(value, MAX_TEXT_IN_NEED_BYTES));
+            measurement.metadata.values_mut().for_each(|value| cut(value, MAX_HANDLE_BYTES));
         }
     }
 }
@@ -122,4 +130,23 @@ fn size_bytes(value: &impl Serialize) -> usize {
     // Counting cannot fail.
     let _ = serde_json::to_writer(&mut count, value);
     count.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_text_is_cut_once(text in any::<String>(), most in 3..40_usize) {
+            let mut once = text.clone();
+            cut(&mut once, most);
+            prop_assert!(once.len() <= most);
+            prop_assert_eq!(once == text, text.len() <= most);
+            let mut twice = once.clone();
+            cut(&mut twice, most);
+            prop_assert_eq!(once, twice);
+        }
+    }
 }

@@ -90,8 +90,7 @@ mod tests {
     #[test]
     fn a_text_that_is_no_number_is_named() {
         for text in ["", "five", "5.0", " 5", "9999999999"] {
-            let mut metric = Metric::default();
-            metric.consecutive_error_limit = Some(text.into());
+            let metric = Metric { consecutive_error_limit: Some(text.into()), ..Metric::default() };
             let expected = format!("consecutiveErrorLimit is {text:?}, must be a whole number");
             assert_eq!(Limits::of(&metric), Err(expected));
         }

@@ -29,10 +29,6 @@ pub mod terms;
 pub mod ttl;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod simulator;
-#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,7 +67,8 @@ pub struct RunPlan {
     pub status: AnalysisRunStatus,
     /// Whether it differs from the one that is stored.
     pub status_changed: bool,
-    /// What has to be read before anything else; the decision is then asked for again.
+    /// What has to be read before anything else; the decision is then asked for again, with an answer for
+    /// each, be it only why it could not be read.
     pub secrets: Vec<SecretKey>,
     /// What has to be carried out, all at once; the decision is then asked for again with the results.
     pub tasks: Vec<Task>,
@@ -142,14 +139,7 @@ pub fn decide_run(world: &RunWorld, now: Timestamp) -> RunPlan {
     let events = assess::assess(&mut status, &terms, outlook, now);
     let garbage = bounds::trim(&mut status, &terms);
     let recheck_at = recheck_at(spec, &terms, &status, now);
-    RunPlan {
-        status_changed: world.run.status.as_ref() != Some(&status),
-        status,
-        events,
-        garbage,
-        recheck_at,
-        ..RunPlan::default()
-    }
+    RunPlan { status_changed: stored != status, status, events, garbage, recheck_at, ..RunPlan::default() }
 }
 
 fn after_the_end(spec: &AnalysisRunSpec, status: AnalysisRunStatus, now: Timestamp) -> RunPlan {

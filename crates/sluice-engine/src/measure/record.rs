@@ -24,7 +24,7 @@ pub fn in_flight(result: &MetricResult) -> Option<&Measurement> {
 
 /// Which measurement is the next to be counted, from 1.
 pub fn next_number(result: Option<&MetricResult>) -> i64 {
-    result.map_or(0, |result| i64::from(result.count) + i64::from(result.error)) + 1
+    result.map_or(0, |result| i64::from(result.count.max(0)) + i64::from(result.error.max(0))) + 1
 }
 
 /// Puts a result into the status.
@@ -62,7 +62,10 @@ fn complete(result: &TaskResult, now: Timestamp) -> Measurement {
         | AnalysisPhase::Failed
         | AnalysisPhase::Error
         | AnalysisPhase::Inconclusive => {
-            measurement.finished_at.get_or_insert(now.into());
+            // The next one counts from here, and plugins have clocks of their own.
+            let finished_at =
+                measurement.finished_at.map_or(now.into(), |finished_at| finished_at.min(now.into()));
+            measurement.finished_at = Some(finished_at);
             let is_stopped = result.kind() == TaskKind::Terminate
                 && matches!(measurement.phase, AnalysisPhase::Successful | AnalysisPhase::Inconclusive);
             if is_stopped {

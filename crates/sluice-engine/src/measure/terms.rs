@@ -50,7 +50,8 @@ pub struct Term {
     pub initial_delay: Option<SignedDuration>,
     /// The keys of Secrets that it names.
     pub secrets: Vec<SecretKey>,
-    index: usize,
+    /// Its place in the spec.
+    pub index: usize,
 }
 
 impl Term {
@@ -219,7 +220,7 @@ fn with_patterns(spec: &AnalysisRunSpec) -> AnalysisRunSpec {
     let mut spec = spec.clone();
     let dry_run = spec.dry_run.iter_mut().map(|rule| &mut rule.metric_name);
     let retention = spec.measurement_retention.iter_mut().map(|rule| &mut rule.metric_name);
-    dry_run.chain(retention).filter(|pattern| *pattern == "*").for_each(|pattern| *pattern = ".*".to_owned());
+    dry_run.chain(retention).filter(|pattern| *pattern == "*").for_each(|pattern| ".*".clone_into(pattern));
     spec
 }
 
