@@ -65,6 +65,7 @@ fn world(revisions: i64) -> World {
         workload: None,
         left_workloads: Vec::new(),
         traffic: Traffic::default(),
+        analysis: sluice_engine::analysis::Analyses::default(),
         pods: None,
         former_services: BTreeMap::new(),
         troubles: BTreeMap::new(),

@@ -61,9 +61,9 @@ const PUT_RIGHT: &[(&str, &str, &[&str], &[&str])] = &[
 /// Situations with something in them that is not carried out yet. They are left alone altogether, and move
 /// to the other table when that changes.
 const PENDING: &[(&str, &str)] = &[
-    ("canary-analysis.1-paused-background-running", "analysis"),
-    ("canary-analysis.2-experiment-running", "analysis, experiments"),
-    ("canary-analysis.3-aborted-in-experiment", "analysis, experiments"),
+    ("canary-analysis.1-paused-background-running", "experiments"),
+    ("canary-analysis.2-experiment-running", "experiments"),
+    ("canary-analysis.3-aborted-in-experiment", "experiments"),
 ];
 
 /// How long it is watched. Longer than every settle and grace time, shorter than the pauses.
@@ -96,7 +96,26 @@ async fn what_is_carried_out_is_taken_over_without_a_write() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_carried_out_is_left_alone() {
-    check_untouched(PENDING.iter().map(|(name, _)| *name)).await;
+    // A run goes on measuring, whatever its Rollout is held for.
+    let is_of_a_run = |line: &String| {
+        let words: Vec<&str> = line.split(' ').collect();
+        matches!(
+            words[..],
+            ["create" | "delete", "jobs", ..]
+                | ["patch", "analysisruns", ..]
+                | ["AnalysisRun" | "Job" | "Pod", ..]
+        )
+    };
+    let mut touched = BTreeMap::new();
+    for (name, _) in PENDING {
+        let (writes, changes) = take_over(name).await;
+        let found: Vec<_> =
+            [writes, changes].concat().into_iter().filter(|line| !is_of_a_run(line)).collect();
+        if !found.is_empty() {
+            touched.insert(name, found);
+        }
+    }
+    assert!(touched.is_empty(), "{touched:#?}");
 }
 
 #[tokio::test(start_paused = true)]
