@@ -195,6 +195,9 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
                 () if strategy["autoPromotionEnabled"] != false => wrong("a pause without an end"),
                 // The stable version cannot take the Service, so that others have to serve.
                 () if waits("Carry") => Ok(Ending::NoPods),
+                // It never came up, and the version that serves leads nowhere any more: it stays, and the wait is
+                // for the pods of the stable one.
+                () if waits("Pods") && available(stable) < replicas => Ok(Ending::NoPods),
                 () if (size(current), size(stable)) != (preview, replicas)
                     || total != preview + replicas + superseded =>
                 {

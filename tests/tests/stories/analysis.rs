@@ -14,7 +14,7 @@ use sluice_tests::simulation::{CONTROLLER, NAMESPACE, PERSON, Simulation, canary
 
 /// An endpoint that answers what it is told to, and remembers when it was asked.
 #[derive(Clone, Default)]
-struct Endpoint(Arc<Mutex<Told>>);
+pub struct Endpoint(Arc<Mutex<Told>>);
 
 #[derive(Default)]
 struct Told {
@@ -24,7 +24,7 @@ struct Told {
 }
 
 impl Endpoint {
-    fn always(status: u16, body: Value) -> Endpoint {
+    pub fn always(status: u16, body: Value) -> Endpoint {
         let endpoint = Endpoint::default();
         endpoint.0.lock().expect("the endpoint").always = Some(Ok((status, body)));
         endpoint
@@ -49,7 +49,7 @@ impl Endpoint {
         self.0.lock().expect("the endpoint").asked.last().map(|r| r.url.clone()).unwrap_or_default()
     }
 
-    fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         let told = Arc::clone(&self.0);
         let send = move |request: HttpRequest| {
             let mut told = told.lock().expect("the endpoint");
@@ -224,6 +224,26 @@ async fn w67_an_outage_of_the_provider_is_an_error_and_tried_again() {
         result["measurements"][0]["message"].as_str().is_some_and(|m| m.contains("connection refused")),
         "{result}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn w67_a_host_that_wants_fewer_requests_is_left_alone_and_that_is_no_error() {
+    let endpoint = Endpoint::always(200, json!({"errors": 1}));
+    endpoint.0.lock().expect("the endpoint").answers = vec![Ok((429, json!("slow down")))];
+    let two = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "checks"},
+        "spec": {"args": [{"name": "version"}], "metrics": (0..4).map(|n| {
+            let mut metric = once()["spec"]["metrics"][0].clone();
+            metric["name"] = json!(format!("m{n}"));
+            metric
+        }).collect::<Vec<_>>()}});
+    let simulation = updated(&endpoint, two, canary(5, steps())).await;
+    simulation
+        .until("version 2 everywhere", SignedDuration::from_mins(5), |s| s.sizes("web") == "2:5/5")
+        .await;
+    let run = run(&simulation);
+    let results = run["status"]["metricResults"].as_array().expect("results").clone();
+    let errors: i64 = results.iter().map(|result| result["error"].as_i64().unwrap_or(0)).sum();
+    assert_eq!(errors, 1, "only the one that was told so: {results:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,8 @@ use sluice_sim::controllers::Settings;
 use sluice_tests::simulation::Simulation;
 use sluice_tests::takeover::foreign_kinds;
 
+use crate::analysis::Endpoint;
+
 /// The objects of all files of an example.
 fn objects(folder: &Path) -> Vec<Value> {
     let entries = std::fs::read_dir(folder).expect("a folder");
@@ -36,7 +38,12 @@ async fn every_example_becomes_healthy_and_takes_an_update() {
         for definition in foreign_kinds() {
             simulation.cluster.create("setup", definition).expect("the definition is accepted");
         }
-        simulation.start_controller(sluice_controller::Options::default());
+        // Whoever is asked for a metric answers with one good sample.
+        let sample = json!({
+            "status": "success",
+            "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1_800_000_000, "0.001"]}]},
+        });
+        simulation.start_controller(Endpoint::always(200, sample).options());
         let objects = objects(&folder);
         let rollouts: Vec<String> = objects
             .iter()

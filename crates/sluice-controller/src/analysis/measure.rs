@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::api::GetParams;
 use kube::core::Request as Builder;
@@ -16,9 +16,10 @@ use sluice_api::analysis::{AnalysisPhase, AnalysisRun, Measurement};
 use sluice_api::meta::Time;
 use sluice_api::providers::Provider;
 use sluice_engine::measure::{Reading, Task, TaskKind, TaskResult, measured};
+use sluice_integrations::circuit::{self, Circuits, Permission};
 use sluice_integrations::{
-    Context, InProgress, Measured, Memory, Next, Outcome, ProviderError, Secret, Token, needed_secrets,
-    provider,
+    Context, HttpRequest, HttpResponse, InProgress, Measured, Memory, Next, Outcome, ProviderError, Secret,
+    Token, needed_secrets, provider,
 };
 
 use super::job::Jobs;
@@ -27,6 +28,8 @@ use crate::clock::Clock;
 
 /// How long one measurement may take in all.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// How long a measurement may wait for a host that is left alone. More is an error of the measurement.
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
 /// How many requests one measurement may take.
 const MOST_ROUNDS: usize = 20;
 
@@ -41,6 +44,8 @@ pub struct Providers {
     pub job_namespace: Option<String>,
     /// Tokens that are still good, by run and metric.
     tokens: Arc<Mutex<BTreeMap<(String, String), Token>>>,
+    /// Hosts that are left alone for a while.
+    circuits: Arc<Mutex<Circuits>>,
 }
 
 impl Default for Providers {
@@ -52,7 +57,13 @@ impl Default for Providers {
 impl Providers {
     /// Providers that are asked this way.
     pub fn new(send: Send, context: Context) -> Providers {
-        Providers { send, context: Arc::new(context), job_namespace: None, tokens: Arc::default() }
+        Providers {
+            send,
+            context: Arc::new(context),
+            job_namespace: None,
+            tokens: Arc::default(),
+            circuits: Arc::default(),
+        }
     }
 
     /// Forgets what is kept for a run.
@@ -138,13 +149,8 @@ impl Measurer<'_> {
         };
         let metadata = provider.metadata();
         if task.kind == TaskKind::Terminate {
-            // A question that was asked cannot be taken back; nobody waits for the answer.
-            let now = Some(Time::new(self.clock.now()));
-            let in_flight = task.measurement.clone().unwrap_or_default();
-            let phase = AnalysisPhase::Inconclusive;
-            let message = "Metric Terminated".to_owned();
-            let ended = Measurement { phase, message, finished_at: now, resume_at: None, ..in_flight };
-            return (Ok(ended), metadata);
+            // A question that was asked cannot be taken back, and nobody waits for the answer.
+            return (Ok(task.measurement.clone().unwrap_or_default()), metadata);
         }
         let in_flight = task.measurement.clone().unwrap_or_default();
         let started_at = in_flight.started_at.map_or_else(|| self.clock.now(), Time::timestamp);
@@ -157,8 +163,19 @@ impl Measurer<'_> {
             match provider.next(&measurement, answer.as_ref(), self.clock.now()) {
                 Err(error) => return (Err(error.to_string()), metadata),
                 Ok(Next::Send(request, memory)) => {
+                    if let Some(until) = self.left_alone(&request) {
+                        let waited = self.clock.now().duration_since(started_at);
+                        if waited > LONGEST_WAIT {
+                            let message = format!(
+                                "{} is left alone until {until:.0} after it failed",
+                                request.origin()
+                            );
+                            return (Err(message), metadata);
+                        }
+                        return (Ok(waiting(in_flight, started_at, until, memory.metadata)), metadata);
+                    }
                     measurement.memory = memory;
-                    answer = match (self.providers.send)(request).await {
+                    answer = match self.ask(request).await {
                         Ok(answer) => Some(answer),
                         Err(problem) => {
                             let error = ProviderError::NoAnswer { provider: "the provider", problem };
@@ -167,14 +184,7 @@ impl Measurer<'_> {
                     };
                 }
                 Ok(Next::WaitUntil(at, memory)) => {
-                    let waiting = Measurement {
-                        phase: AnalysisPhase::Running,
-                        started_at: Some(Time::new(started_at)),
-                        resume_at: Some(Time::new(at)),
-                        metadata: memory.metadata,
-                        ..in_flight
-                    };
-                    return (Ok(waiting), metadata);
+                    return (Ok(waiting(in_flight, started_at, at, memory.metadata)), metadata);
                 }
                 Ok(Next::Done(done)) => {
                     if let Some(token) = done.token.clone() {
@@ -185,6 +195,30 @@ impl Measurer<'_> {
             }
         }
         (Err(format!("no result after {MOST_ROUNDS} requests")), metadata)
+    }
+
+    /// Until when the host of a request is left alone, because it did not work or wants fewer requests.
+    fn left_alone(&self, request: &HttpRequest) -> Option<Timestamp> {
+        match self.circuits().ask(&request.origin(), self.clock.now()) {
+            Permission::Send => None,
+            Permission::NotBefore(at) => Some(at),
+        }
+    }
+
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, String> {
+        let origin = request.origin();
+        let answer = (self.providers.send)(request).await;
+        let now = self.clock.now();
+        let outcome = match &answer {
+            Ok(answer) => circuit::Outcome::of(answer, now),
+            Err(_) => circuit::Outcome::NoAnswer,
+        };
+        self.circuits().record(&origin, outcome, now);
+        answer
+    }
+
+    fn circuits(&self) -> std::sync::MutexGuard<'_, Circuits> {
+        self.providers.circuits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn finished(&self, task: &Task, started_at: Timestamp, done: Measured) -> Measurement {
@@ -237,6 +271,22 @@ impl Measurer<'_> {
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Token>> {
         self.providers.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A measurement that goes on at an instant.
+fn waiting(
+    in_flight: Measurement,
+    started_at: Timestamp,
+    until: Timestamp,
+    metadata: BTreeMap<String, String>,
+) -> Measurement {
+    Measurement {
+        phase: AnalysisPhase::Running,
+        started_at: Some(Time::new(started_at)),
+        resume_at: Some(Time::new(until)),
+        metadata,
+        ..in_flight
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use reqwest::redirect::Policy;
+use reqwest::redirect::{Action, Attempt, Policy};
 use sluice_integrations::{HeaderValue, HttpRequest, HttpResponse};
 
 /// The largest answer that is read.
@@ -49,8 +49,7 @@ impl Clients {
         }
         // Whoever came first installed the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let redirects =
-            if manner.follows_redirects { Policy::limited(MOST_REDIRECTS) } else { Policy::none() };
+        let redirects = if manner.follows_redirects { Policy::custom(follow) } else { Policy::none() };
         let client = reqwest::Client::builder()
             .user_agent("sluice")
             .redirect(redirects)
@@ -103,6 +102,22 @@ impl Clients {
             }
         }
         Ok(answer)
+    }
+}
+
+/// Follows a redirect within one host: headers may hold keys that are meant for it alone. Whoever is sent elsewhere
+/// gets to see the redirect.
+fn follow(attempt: Attempt<'_>) -> Action {
+    let before = attempt.previous();
+    let is_same = before.first().is_some_and(|first| first.host_str() == attempt.url().host_str());
+    let is_safe =
+        before.last().is_none_or(|last| last.scheme() != "https" || attempt.url().scheme() == "https");
+    if before.len() > MOST_REDIRECTS {
+        attempt.error("too many redirects")
+    } else if is_same && is_safe {
+        attempt.follow()
+    } else {
+        attempt.stop()
     }
 }
 

@@ -215,11 +215,12 @@ impl Pass<'_> {
 
     /// Whether a person let the Rollout go on although this run could not tell good from bad: it is asked anew.
     fn is_resumed_after(&mut self, slot: Slot, run: &Run) -> bool {
-        let is_recorded =
-            slot.of(&mut self.status).as_ref().is_some_and(|r| r.status == AnalysisPhase::Inconclusive);
+        let is_open = run.phase == AnalysisPhase::Inconclusive
+            || run.phase == AnalysisPhase::Successful && !run.is_proven && slot != Slot::Background;
+        let is_recorded = slot.of(&mut self.status).as_ref().is_some_and(|r| r.status == run.phase);
         let is_paused =
             self.status.pause_conditions.iter().any(|p| p.reason == PauseReason::InconclusiveAnalysisRun);
-        run.phase == AnalysisPhase::Inconclusive && is_recorded && !is_paused
+        is_open && is_recorded && !is_paused
     }
 
     fn judge(&mut self, slot: Slot, run: &Run) -> Verdict {
@@ -231,6 +232,12 @@ impl Pass<'_> {
             wanted: wanted.into(),
         };
         match run.phase {
+            // It ended before it could tell, or every measurement was forgiven.
+            AnalysisPhase::Successful if !run.is_proven && slot != Slot::Background => {
+                let seen =
+                    format!("{}, and not every metric was measured well", says(run.phase, &run.message));
+                Verdict::Inconclusive(Wait { seen, ..wait(PERSON) })
+            }
             AnalysisPhase::Successful => Verdict::Passed,
             AnalysisPhase::Failed | AnalysisPhase::Error => {
                 let more = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
@@ -365,7 +372,9 @@ impl Pass<'_> {
 
     /// What a pause that leaves the judgement to a person waits for.
     pub fn explain_inconclusive(&self) -> Option<Wait> {
-        let run = recorded(&self.status).find(|run| run.status == AnalysisPhase::Inconclusive)?;
+        let find = |is: fn(AnalysisPhase) -> bool| recorded(&self.status).find(|run| is(run.status));
+        let run = find(|phase| phase == AnalysisPhase::Inconclusive)
+            .or_else(|| find(|phase| phase == AnalysisPhase::Successful))?;
         Some(Wait {
             reason: WaitReason::Analysis,
             object: format!("AnalysisRun {}", run.name),
@@ -401,8 +410,9 @@ impl Pass<'_> {
                 others.push(run);
             }
         }
+        let in_use = [self.hash.as_str(), self.status.stable_rs.as_str()];
         others.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
-        for (run, reason) in run::surplus(&others, &self.world.replica_sets, self.spec.run_limits) {
+        for (run, reason) in run::surplus(&others, &self.world.replica_sets, in_use, self.spec.run_limits) {
             let action = Action::DeleteRun {
                 name: run.name.clone(),
                 uid: run.uid.clone(),

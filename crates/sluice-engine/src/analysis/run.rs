@@ -1,5 +1,6 @@
 //! An analysis run as its Rollout sees it: whose it is, what it is for, how it stands.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -39,6 +40,8 @@ pub struct Run {
     pub phase: AnalysisPhase,
     /// `status.message`.
     pub message: String,
+    /// Every metric that counts has been measured well at least once.
+    pub is_proven: bool,
 }
 
 impl Run {
@@ -117,10 +120,25 @@ struct Wire {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct WireStatus {
     phase: AnalysisPhase,
     message: String,
+    metric_results: Vec<WireResult>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct WireResult {
+    dry_run: bool,
+    successful: i64,
+}
+
+impl WireStatus {
+    fn is_proven(&self, metrics: usize) -> bool {
+        let results = &self.metric_results;
+        results.len() >= metrics && results.iter().all(|result| result.dry_run || result.successful > 0)
+    }
 }
 
 /// Takes over an analysis run.
@@ -144,6 +162,7 @@ pub fn read(object: Value) -> Result<OwnedRun, serde_json::Error> {
         is_deleting: metadata.deletion_timestamp.is_some(),
         is_terminating: wire.spec.terminate,
         body: body(&wire.spec),
+        is_proven: wire.status.is_proven(wire.spec.metrics.len()),
         phase: wire.status.phase,
         message: wire.status.message,
         name: metadata.name,
@@ -207,15 +226,22 @@ impl Default for RunLimits {
     }
 }
 
-/// The finished runs that nobody needs, of `others`: the newest first, without those that count.
+/// The finished runs that nobody needs, of `others`: the newest first, without those that count. What a version in
+/// use (by its hash) was last told at each of its places stays, whatever the limits.
 pub fn surplus<'a>(
     others: &[&'a Arc<Run>],
     sets: &[Arc<ReplicaSet>],
+    in_use: [&str; 2],
     limits: RunLimits,
 ) -> Vec<(&'a Run, String)> {
     let (mut successful, mut unsuccessful) = (0, 0);
     let mut surplus = Vec::new();
+    let mut places = BTreeSet::new();
     for run in others.iter().filter(|run| run.phase.is_terminal()) {
+        let is_last_word = places.insert((&run.hash, &run.kind, run.step));
+        if is_last_word && !run.hash.is_empty() && in_use.contains(&run.hash.as_str()) {
+            continue;
+        }
         let is_of_a_version =
             sets.iter().any(|set| !run.hash.is_empty() && set.hash == run.hash && !set.is_deleting);
         if !is_of_a_version {

@@ -78,6 +78,7 @@ impl Story {
         let run = runs.iter_mut().find(|run| run.name == name).unwrap_or_else(|| panic!("no run {name}"));
         let run = Arc::make_mut(run);
         run.phase = phase;
+        run.is_proven = phase == AnalysisPhase::Successful;
         run.message = message.into();
     }
 
@@ -326,8 +327,40 @@ fn w69_old_runs_are_cleared_away_and_those_that_count_are_not() {
         story.after(1);
         story.settle();
     }
-    // Each new template left its predecessor behind: one successful run is kept beside the current one's.
-    assert_eq!(story.runs(), "4-1:Successful");
+    // Of former versions one successful run is kept; what the current one was told stays in any case.
+    assert_eq!(story.runs(), "3-1:Successful, 4-1:Successful");
+}
+
+#[test]
+fn w69_two_steps_of_one_second_both_keep_their_runs() {
+    let mut story = five(&[weight(20), analysis(), analysis(), json!({"pause": {}})]);
+    story.spec().run_limits = run::RunLimits { successful: 1, unsuccessful: 1 };
+    story.image("2");
+    for _ in 0..2 {
+        story.settle();
+        let run = story.last_run();
+        story.phase_of_run(&run, AnalysisPhase::Successful, "");
+    }
+    story.settle();
+    assert_eq!(story.runs(), "2-1:Successful, 2-2:Successful");
+}
+
+#[test]
+fn w62_a_run_that_was_ended_before_it_measured_passes_nothing() {
+    let mut story = five(&[weight(20), analysis(), weight(60)]);
+    story.image("2");
+    story.settle();
+    let run = story.last_run();
+    story.phase_of_run(&run, AnalysisPhase::Successful, "Run Terminated");
+    let runs = &mut story.world.analysis.runs;
+    Arc::make_mut(runs.last_mut().expect("a run")).is_proven = false;
+    story.settle();
+    assert_eq!((story.phase().as_str(), story.index()), ("Paused InconclusiveAnalysisRun", 1));
+    let wait = story.look().wait.expect("a wait").to_string();
+    assert!(wait.starts_with(&format!("AnalysisRun {run}: Successful: Run Terminated")), "{wait}");
+    story.rollout().status.pause_conditions.clear();
+    story.settle();
+    assert_eq!(story.runs(), "2-1:Successful, 2-1.1:-", "a resume asks again");
 }
 
 fn judged(pre: bool, post: bool) -> Story {
