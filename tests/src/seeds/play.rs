@@ -474,7 +474,7 @@ impl Player {
             })
             .collect();
         // The audit lists each kind once in a quarter of an hour.
-        let kinds = ["rollouts", "replicasets", "services"];
+        let kinds = ["rollouts", "replicasets", "services", "analysisruns", "analysistemplates"];
         for audit in
             self.everybody().iter().flat_map(|who| kinds.map(|kind| format!("list {kind}  of {who}")))
         {

@@ -184,7 +184,7 @@ fn check_one(analysis: &Analysis, templates: &Templates, is_background: bool) ->
             reference.template_name, metric.name
         ));
     }
-    run::first_mistake(&spec)
+    spec.metrics.iter().find_map(run::not_carried_out).or_else(|| run::first_mistake(&spec))
 }
 
 impl Pass<'_> {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sluice_api::analysis::{AnalysisPhase, AnalysisRunSpec, Metric};
+use sluice_api::providers::{Provider, Sigv4};
 use sluice_api::{IntOrString, keys, validation};
 
 use super::Slot;
@@ -181,6 +182,25 @@ pub fn is_endless(metric: &Metric) -> bool {
         Some(IntOrString::Text(text)) => text.parse().unwrap_or(if text.contains("{{") { 1 } else { 0 }),
     };
     !metric.interval.is_empty() && count <= 0
+}
+
+/// Why a metric cannot be measured by this build. A Rollout that needs it is held: a measurement that can only fail
+/// would take every update back.
+pub fn not_carried_out(metric: &Metric) -> Option<String> {
+    let what = match metric.provider.providers()[..] {
+        [Provider::Plugin(..)] => "a plugin",
+        [Provider::CloudWatch(_)] => "CloudWatch",
+        [Provider::Prometheus(block)]
+            if block.authentication.as_ref().is_some_and(|a| a.sigv4 != Sigv4::default()) =>
+        {
+            "Prometheus with authentication.sigv4"
+        }
+        _ => return None,
+    };
+    Some(format!(
+        "metric {} is measured by {what}, which is not carried out by this build: use another provider, or a build that does",
+        metric.name
+    ))
 }
 
 /// The first mistake in the metrics of a run, apart from what arguments give.

@@ -316,6 +316,21 @@ fn a_missing_template_holds_the_update_and_names_the_field() {
 }
 
 #[test]
+fn a_metric_that_nobody_here_can_measure_holds_the_update_and_takes_nothing_back() {
+    let mut story = five(&[weight(20), analysis()]);
+    let template =
+        json!({"metrics": [{"name": "errors", "provider": {"cloudWatch": {"metricDataQueries": []}}}]});
+    let template: AnalysisTemplateSpec = serde_json::from_value(template).expect("a template");
+    story.world.analysis.templates.insert(reference("checks"), Arc::new(template));
+    story.image("2");
+    story.settle();
+    let status = &story.world.rollout.status;
+    assert!(!status.abort);
+    assert!(status.message.contains("metric errors is measured by CloudWatch"), "{}", status.message);
+    assert_eq!(story.sizes(), "1:5/5");
+}
+
+#[test]
 fn w69_old_runs_are_cleared_away_and_those_that_count_are_not() {
     let mut story = five(&[weight(20), analysis(), json!({"pause": {}})]);
     story.spec().run_limits = run::RunLimits { successful: 1, unsuccessful: 0 };
