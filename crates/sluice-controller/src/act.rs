@@ -395,12 +395,11 @@ impl Actor<'_> {
                 }
             }
         }
-        match failed {
-            Some(error) => Err(error),
-            None => {
-                memory.shows(rollout, wanted, is_change, self.now);
-                Ok(())
-            }
+        if let Some(error) = failed {
+            Err(error)
+        } else {
+            memory.shows(rollout, wanted, is_change, self.now);
+            Ok(())
         }
     }
 

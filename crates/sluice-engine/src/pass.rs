@@ -95,12 +95,11 @@ impl<'a> Pass<'a> {
             world.replica_sets.iter().map(Arc::as_ref).filter(|s| !s.is_deleting).collect();
         sets.sort_by_key(|set| (set.revision(), set.created_at, &set.name));
         let mut versions: Vec<VersionRef> = sets.iter().map(|set| VersionRef::Existing(set)).collect();
-        let new = match current {
-            Some(current) => sets.iter().position(|set| set.uid == current.uid).unwrap_or(0),
-            None => {
-                versions.push(VersionRef::New);
-                versions.len() - 1
-            }
+        let new = if let Some(current) = current {
+            sets.iter().position(|set| set.uid == current.uid).unwrap_or(0)
+        } else {
+            versions.push(VersionRef::New);
+            versions.len() - 1
         };
         let replicas = spec.replicas.unwrap_or_else(|| default_replicas(world, &sets));
         let mut pass = Pass {

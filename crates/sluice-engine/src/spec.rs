@@ -199,7 +199,7 @@ fn blue_green_strategy(strategy: &BlueGreenStrategy, object: &sluice_api::Rollou
         preview_replicas: strategy.preview_replica_count.map(i64::from),
         auto_promotion: strategy.auto_promotion_enabled != Some(false),
         auto_promotion_after: Some(seconds(strategy.auto_promotion_seconds))
-            .filter(|after| after.is_positive()),
+            .filter(jiff::SignedDuration::is_positive),
         max_unavailable: strategy.max_unavailable.clone(),
         scale_down_delay: seconds(strategy.scale_down_delay_seconds_or_default()),
         delayed_revisions: strategy.scale_down_delay_revision_limit.map_or(i64::MAX, i64::from),

@@ -214,11 +214,11 @@ fn progressing(
     if is_promoted && said == reason::NEW_AVAILABLE {
         let message = "Rollout does not have minimum availability";
         conditions::put(status, kind::PROGRESSING, True, reason::NOT_AVAILABLE, message, now);
-    } else if facts.has_progress || is_higher || said.is_empty() || said == reason::ABORTED {
-        if said != reason::NEW_REPLICA_SET || facts.new.is_some() {
-            let message = format!("ReplicaSet \"{name}\" is progressing.");
-            conditions::put(status, kind::PROGRESSING, True, reason::UPDATED, &message, now);
-        }
+    } else if (facts.has_progress || is_higher || said.is_empty() || said == reason::ABORTED)
+        && (said != reason::NEW_REPLICA_SET || facts.new.is_some())
+    {
+        let message = format!("ReplicaSet \"{name}\" is progressing.");
+        conditions::put(status, kind::PROGRESSING, True, reason::UPDATED, &message, now);
     }
     if facts.replicas == 0 || facts.problem.is_some() || is_full {
         return None; // no pods are awaited
@@ -236,7 +236,7 @@ fn replica_failure(status: &mut RolloutStatus, facts: &Facts, now: Timestamp) {
     let sets = facts.new.into_iter().chain(facts.sets.iter().map(Arc::as_ref));
     match sets.into_iter().find_map(|set| set.failure.as_ref()) {
         Some((value, reason, message)) => {
-            conditions::set(status, kind::REPLICA_FAILURE, *value, reason, message, now)
+            conditions::set(status, kind::REPLICA_FAILURE, *value, reason, message, now);
         }
         None => conditions::remove(status, kind::REPLICA_FAILURE),
     }

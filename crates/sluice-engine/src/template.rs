@@ -325,10 +325,10 @@ fn volume(volume: &mut Map<String, Value>) {
             }
         });
     }
-    if let Some(empty) = volume.get_mut("emptyDir").and_then(Value::as_object_mut) {
-        if let Some(limit) = empty.get_mut("sizeLimit") {
-            quantity_value(limit);
-        }
+    if let Some(empty) = volume.get_mut("emptyDir").and_then(Value::as_object_mut)
+        && let Some(limit) = empty.get_mut("sizeLimit")
+    {
+        quantity_value(limit);
     }
     let source_defaults: [(&str, &[(&str, Value)]); 4] = [
         ("hostPath", &[("type", "".into())]),

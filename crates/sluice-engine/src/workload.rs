@@ -162,12 +162,11 @@ pub fn resolve(
         Err(problem) => {
             let hash = &rollout.status.current_pod_hash;
             let current = sets.iter().find(|set| !set.hash.is_empty() && set.hash == *hash);
-            match current.filter(|set| !set.is_deleting) {
-                Some(current) => spec.template = Template::of_digest(current.template),
-                None => {
-                    let invalid = InvalidSpec { message: problem.clone(), replicas: spec.replicas };
-                    resolved.spec = Err(invalid);
-                }
+            if let Some(current) = current.filter(|set| !set.is_deleting) {
+                spec.template = Template::of_digest(current.template)
+            } else {
+                let invalid = InvalidSpec { message: problem.clone(), replicas: spec.replicas };
+                resolved.spec = Err(invalid);
             }
         }
     }

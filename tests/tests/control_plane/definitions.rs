@@ -22,7 +22,7 @@ async fn the_definitions_are_applied_by_plain_kubectl() -> Result<()> {
     let shown = kubectl(cluster, ["api-resources", "--api-group=argoproj.io", "--no-headers"]).await?;
     ensure!(shown.lines().any(|line| line.starts_with("rollouts") && line.contains(" ro ")), "{shown}");
     // The API server publishes what it knows of a new kind a moment after it serves it.
-    let explained = eventually("kubectl explain knows the kind", Duration::from_secs(60), async || {
+    let explained = eventually("kubectl explain knows the kind", Duration::from_mins(1), async || {
         let said = kubectl(cluster, ["explain", "rollout.spec.strategy.canary.steps.setWeight"]).await;
         said.map_err(|error| error.to_string())
     });

@@ -118,7 +118,7 @@ impl Jobs<'_> {
     fn object(&self, job: &JobMetric, name: &str, uid: &str) -> Value {
         let run = &self.run.metadata;
         let given = |key: &str| {
-            let metadata = job.metadata.as_ref().map(|metadata| metadata.to_value());
+            let metadata = job.metadata.as_ref().map(sluice_api::RawObject::to_value);
             metadata.map_or_else(|| json!({}), |metadata| metadata[key].clone())
         };
         let mut object = json!({

@@ -161,7 +161,7 @@ impl RunReconciler {
         let mut live = run.clone();
         for _ in 0..MOST_TRIES {
             let to_value = |status: &_| serde_json::to_value(status).unwrap_or_default();
-            let before = live.status.as_ref().map_or_else(|| json!({}), |status| to_value(status));
+            let before = live.status.as_ref().map_or_else(|| json!({}), &to_value);
             let patch = merge::diff(&before, &to_value(&plan.status)).filter(|_| plan.status_changed);
             let Some(patch) = patch else {
                 let recheck = plan.recheck_at.map(|at| self.clock.instant_at(at));

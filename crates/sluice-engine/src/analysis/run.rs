@@ -179,7 +179,7 @@ pub fn is_endless(metric: &Metric) -> bool {
         None => 0,
         Some(IntOrString::Int(count)) => i64::from(*count),
         // What an argument gives is known when there is one.
-        Some(IntOrString::Text(text)) => text.parse().unwrap_or(if text.contains("{{") { 1 } else { 0 }),
+        Some(IntOrString::Text(text)) => text.parse().unwrap_or(i64::from(text.contains("{{"))),
     };
     !metric.interval.is_empty() && count <= 0
 }

@@ -102,7 +102,7 @@ fn a_restart_replaces_old_pods_and_no_pod_is_missing_meanwhile() {
     }
     let evicted: Vec<&str> = story.log.iter().filter_map(|line| line.strip_prefix("evict ")).collect();
     assert_eq!(evicted, ["p0", "p1", "p2", "p3", "p4"]);
-    assert_eq!(story.world.rollout.status.restarted_at.map(|time| time.timestamp()), Some(begun));
+    assert_eq!(story.world.rollout.status.restarted_at.map(sluice_api::Time::timestamp), Some(begun));
     story.settle();
     assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:5/5", "Healthy"));
 }
