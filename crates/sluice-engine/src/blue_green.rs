@@ -103,6 +103,18 @@ impl Machine<'_> {
             return self.pass.explain_halt(moves);
         }
         if self.pass.is_halted() {
+            let analyses = [
+                (Slot::PrePromotion, &self.strategy.pre_promotion),
+                (Slot::PostPromotion, &self.strategy.post_promotion),
+            ];
+            for (slot, analysis) in analyses {
+                if let Some(analysis) = analysis.as_ref().filter(|_| !self.pass.is_beyond_analysis()) {
+                    self.pass.heed(slot, analysis);
+                }
+            }
+            if self.pass.cause.is_some() {
+                return self.moves(Gates::default());
+            }
             // What was opened stays open, so that nobody's pods go because of a halt.
             let moves = self.moves(Gates { may_switch: self.is_past_preview(), may_promote: false });
             return self.pass.explain_halt(moves);

@@ -60,6 +60,11 @@ impl<'a> Machine<'a> {
         if self.pass.cause.is_none() {
             self.watch_background();
         }
+        if self.pass.cause.is_none() && self.pass.is_halted() && !self.pass.is_beyond_analysis() {
+            if let Some(Step::Analysis(analysis)) = self.step() {
+                self.pass.heed(Slot::Step(self.pass.index), &Arc::clone(analysis));
+            }
+        }
         let moves = self.walk();
         if !matches!(self.step(), Some(Step::Analysis(_))) {
             self.pass.drop_run(Slot::Step(self.pass.index));
@@ -149,6 +154,11 @@ impl<'a> Machine<'a> {
                         return Moves { wait: capacity.or(wait), ..moves };
                     }
                 },
+                Some(Step::Analysis(_))
+                    if self.pass.is_asleep() && !self.pass.has_run(Slot::Step(self.pass.index)) =>
+                {
+                    return moves;
+                }
                 Some(Step::Analysis(analysis)) => {
                     let analysis = Arc::clone(analysis);
                     match self.pass.analyse(Slot::Step(self.pass.index), &analysis) {
@@ -191,11 +201,14 @@ impl<'a> Machine<'a> {
         if self.pass.direction() != moves::Direction::Going || self.pass.is_beyond_analysis() || is_early {
             return;
         }
-        if self.pass.is_inconclusive() {
+        let analysis = Arc::clone(&background.analysis);
+        if self.pass.is_inconclusive() || self.pass.problem.is_some() {
+            self.pass.heed(Slot::Background, &analysis);
             return;
         }
-        let analysis = Arc::clone(&background.analysis);
-        if analysis.block.templates.is_empty() || self.pass.problem.is_some() {
+        // There is nothing to measure while nobody runs.
+        let is_idle = self.pass.is_asleep() && !self.pass.has_run(Slot::Background);
+        if analysis.block.templates.is_empty() || is_idle {
             return;
         }
         match self.pass.analyse(Slot::Background, &analysis) {

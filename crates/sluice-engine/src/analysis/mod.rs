@@ -209,6 +209,17 @@ impl Pass<'_> {
         slot.of(&mut status).as_ref().is_some_and(|run| self.run(&run.name).is_some())
     }
 
+    /// Heeds a run that has failed although nothing goes on at the moment: an abort wins over a halt.
+    pub fn heed(&mut self, slot: Slot, analysis: &Analysis) {
+        let name = slot.of(&mut self.status).as_ref().map(|run| run.name.clone());
+        let run = name.and_then(|name| self.run(&name)).filter(|run| run.fits(slot));
+        let has_failed =
+            run.is_some_and(|run| matches!(run.phase, AnalysisPhase::Failed | AnalysisPhase::Error));
+        if has_failed && let Verdict::Failed(cause) = self.analyse(slot, analysis) {
+            self.abort(cause);
+        }
+    }
+
     fn run(&self, name: &str) -> Option<Arc<Run>> {
         self.world.analysis.runs.iter().find(|run| run.name == name).cloned()
     }

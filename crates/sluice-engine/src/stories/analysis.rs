@@ -331,6 +331,49 @@ fn a_metric_that_nobody_here_can_measure_holds_the_update_and_takes_nothing_back
 }
 
 #[test]
+fn s49_a_failed_analysis_aborts_although_a_person_has_paused() {
+    for background in [false, true] {
+        let steps =
+            if background { vec![weight(20), json!({"pause": {}})] } else { vec![weight(20), analysis()] };
+        let mut story = five(&steps);
+        if background {
+            story = with_background(story, 0);
+        }
+        story.image("2");
+        story.settle();
+        story.spec().is_paused = true;
+        story.settle();
+        let run = story.last_run();
+        story.phase_of_run(&run, AnalysisPhase::Failed, "broken");
+        story.settle();
+        assert!(story.world.rollout.status.abort, "background: {background}");
+    }
+    let mut story = judged(false, true);
+    story.image("2");
+    story.settle();
+    story.after(6);
+    story.settle();
+    story.spec().is_paused = true;
+    let run = story.last_run();
+    story.phase_of_run(&run, AnalysisPhase::Failed, "broken");
+    story.settle();
+    assert!(story.world.rollout.status.abort);
+}
+
+#[test]
+fn nothing_is_measured_while_nobody_runs() {
+    let mut story = with_background(five(&[weight(20), analysis()]), 0);
+    story.spec().replicas = Some(0);
+    story.settle();
+    story.image("2");
+    story.settle();
+    assert_eq!(story.runs(), "");
+    story.spec().replicas = Some(5);
+    story.settle();
+    assert_eq!(story.runs(), "2:-, 2-1:-");
+}
+
+#[test]
 fn w69_old_runs_are_cleared_away_and_those_that_count_are_not() {
     let mut story = five(&[weight(20), analysis(), json!({"pause": {}})]);
     story.spec().run_limits = run::RunLimits { successful: 1, unsuccessful: 0 };
