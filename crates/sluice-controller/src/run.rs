@@ -22,7 +22,7 @@ use crate::kept::{Figures, Kept};
 use crate::lease::{self, Leadership, LeaseOptions};
 use crate::metrics::{Metrics, Samples};
 use crate::pods::PodWatches;
-use crate::queue::{self, Queue};
+use crate::queue::{self, Outcome, Queue};
 use crate::reconcile::{Counts, Pending, Reconciler, WATCH_PATIENCE};
 use crate::routes::{self, RouteMemory, RouteObjects};
 use crate::workloads::{self, Workloads};
@@ -38,6 +38,8 @@ pub struct Options {
     pub workers: usize,
     /// How many analysis runs are looked at side by side.
     pub analysis_workers: usize,
+    /// Only analysis runs are looked at; Rollouts are somebody else's.
+    pub analysis_only: bool,
     /// Where metrics are asked for.
     pub providers: Providers,
     /// The lease; `None`: without election.
@@ -59,6 +61,7 @@ impl Default for Options {
             instance_id: String::new(),
             workers: 10,
             analysis_workers: 30,
+            analysis_only: false,
             providers: Providers::default(),
             lease: None,
             settings: Settings::default(),
@@ -272,7 +275,8 @@ impl Controller {
             election.spawn(lease::run(client.clone(), lease, leadership.clone(), clock, until));
         }
 
-        let rollouts = Work { workers: options.workers, queue: &queue };
+        let workers = if options.analysis_only { 0 } else { options.workers };
+        let rollouts = Work { workers, queue: &queue };
         let analyses = Work { workers: options.analysis_workers, queue: &runs_queue };
         let work = work(rollouts, analyses, &reconciler, &runs, &leadership);
         tokio::select! {
@@ -344,9 +348,10 @@ async fn work(
         });
         let look = {
             let reconciler = Arc::clone(reconciler);
+            let is_ours = rollouts.workers > 0;
             move |key: ObjectKey| {
                 let reconciler = Arc::clone(&reconciler);
-                async move { reconciler.reconcile(key).await }
+                async move { if is_ours { reconciler.reconcile(key).await } else { Outcome::Done(None) } }
             }
         };
         let measure = {
@@ -358,7 +363,7 @@ async fn work(
         };
         let both = async {
             tokio::join!(
-                queue::run(queue.clone(), rollouts.workers, look),
+                queue::run(queue.clone(), rollouts.workers.max(1), look),
                 queue::run(analyses.queue.clone(), analyses.workers, measure)
             )
         };

@@ -66,6 +66,7 @@ async fn run(flags: Flags, clock: Clock) -> anyhow::Result<()> {
         instance_id: flags.instance_id.clone(),
         workers: flags.rollout_threads,
         analysis_workers: flags.analysis_threads,
+        analysis_only: flags.is_analysis_only(),
         providers: environment.providers(),
         lease: flags.leader_elect.then(|| LeaseOptions {
             namespace: environment.controller_namespace.clone(),

@@ -289,6 +289,24 @@ async fn a_new_controller_goes_on_measuring_where_the_old_one_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_controller_for_analysis_alone_leaves_rollouts_alone() {
+    let endpoint = Endpoint::always(200, json!({"errors": 1}));
+    let mut simulation = Simulation::new(1, Settings::default());
+    simulation.start_controller(Options { analysis_only: true, ..endpoint.options() });
+    simulation.apply(canary(3, json!([])));
+    let metrics = once()["spec"]["metrics"].clone();
+    simulation.apply(json!({
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisRun", "metadata": {"name": "by-hand"},
+        "spec": {"metrics": metrics, "args": [{"name": "version", "value": "2"}]},
+    }));
+    simulation
+        .until("the run to end", SignedDuration::from_mins(2), |s| run(s)["status"]["phase"] == "Successful")
+        .await;
+    assert_eq!(simulation.rollout("web")["status"], Value::Null);
+    assert!(simulation.sets("web").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn jobs_of_the_cluster_decide() {
     for (command, phase, sizes) in [("true", "Successful", "2:5/5"), ("exit 1", "Failed", "1:5/5")] {
         let mut simulation = Simulation::new(1, Settings::default());
