@@ -155,7 +155,11 @@ pub fn foreign_kind(group: &str, version: &str, kind: &str, plural: &str) -> Val
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": format!("{plural}.{group}")},
+        "metadata": {
+            "name": format!("{plural}.{group}"),
+            // An API server asks for it where the group belongs to Kubernetes.
+            "annotations": {"api-approved.kubernetes.io": "unapproved, a stand-in for tests"},
+        },
         "spec": {
             "group": group,
             "scope": "Namespaced",

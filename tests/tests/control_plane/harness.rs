@@ -61,13 +61,14 @@ async fn define_foreign(cluster: &ControlPlane) -> Result<()> {
     let definitions = Api::<CustomResourceDefinition>::all(cluster.client().await?);
     let kinds = sluice_tests::takeover::foreign_kinds();
     let count = kinds.len();
+    let groups: Vec<String> =
+        kinds.iter().filter_map(|kind| Some(kind["spec"]["group"].as_str()?.to_owned())).collect();
     for kind in kinds {
         definitions.create(&PostParams::default(), &serde_json::from_value(kind)?).await?;
     }
     eventually("kinds of others to be served", SOON, async || {
         let list = definitions.list(&ListParams::default()).await.map_err(text)?;
-        let served =
-            list.items.iter().filter(|crd| crd.spec.group == "networking.istio.io" && is_served(crd));
+        let served = list.items.iter().filter(|crd| groups.contains(&crd.spec.group) && is_served(crd));
         let served = served.count();
         if served == count { Ok(()) } else { Err(format!("{served} of {count}")) }
     })
