@@ -38,11 +38,15 @@ pub fn new_hash(rollout: &Rollout, spec: &Spec) -> String {
     template::pod_template_hash(&spec.template.json(), rollout.status.collision_count)
 }
 
-/// Returns the revision that the current ReplicaSet has to have: above every other one.
-pub fn revision(current: Option<&ReplicaSet>, sets: &[Arc<ReplicaSet>]) -> i64 {
+/// Returns the revision that the current ReplicaSet has to have: above every other one. One that is still to be
+/// created also comes after the revision on record, whose ReplicaSet may be gone from the history by now.
+pub fn revision(rollout: &Rollout, current: Option<&ReplicaSet>, sets: &[Arc<ReplicaSet>]) -> i64 {
+    let is_in_use = !rollout.status.current_pod_hash.is_empty();
+    let recorded = rollout.annotation(keys::REVISION).filter(|_| is_in_use && current.is_none());
+    let recorded = recorded.and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
     let others =
         sets.iter().filter(|set| current.is_none_or(|c| c.uid != set.uid)).map(|set| set.revision()).max();
-    let least = others.unwrap_or(0) + 1;
+    let least = others.unwrap_or(0).max(recorded).saturating_add(1);
     current.map_or(least, |c| c.revision().max(least))
 }
 

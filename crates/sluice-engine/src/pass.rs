@@ -90,7 +90,7 @@ impl<'a> Pass<'a> {
         let rollout = &*world.rollout;
         let current = identity::find_current(rollout, spec, &world.replica_sets).map(Arc::as_ref);
         let hash = current.map_or_else(|| identity::new_hash(rollout, spec), |set| set.hash.clone());
-        let revision = identity::revision(current, &world.replica_sets);
+        let revision = identity::revision(rollout, current, &world.replica_sets);
         let mut sets: Vec<&ReplicaSet> =
             world.replica_sets.iter().map(Arc::as_ref).filter(|s| !s.is_deleting).collect();
         sets.sort_by_key(|set| (set.revision(), set.created_at, &set.name));

@@ -1006,3 +1006,23 @@ fn w03_a_canary_becomes_blue_green() {
         assert_eq!((status.current_step_index, status.canary.weights.is_none()), (None, true));
     }
 }
+
+#[test]
+fn revisions_never_fall_although_history_is_cleared() {
+    let mut story = Story::new(3, &[json!({"setWeight": 40}), json!({"pause": {}})]);
+    story.settle();
+    story.spec().revision_history_limit = 0;
+    story.image("2");
+    story.settle();
+    story.rollout().status.abort = true;
+    story.settle();
+    // The next template comes while a Service is missing, so that only the history is cleared.
+    story.canary().stable_service = Some("web-stable".into());
+    story.image("3");
+    story.settle();
+    assert_eq!(story.world.replica_sets.len(), 1, "the aborted version is gone");
+    story.canary().stable_service = None;
+    story.settle();
+    let revision = story.world.rollout.annotation(keys::REVISION);
+    assert_eq!(revision, Some("3"));
+}
