@@ -55,9 +55,11 @@ pub fn approximate(replicas: i64, weight_percent: i64, surge: i64) -> (i64, i64)
     let may_be_zero = weight == 0 || weight == 100 || (replicas == 1 && surge == 0);
     let is_tie = |total: i64| (total * weight) % 100 == 50;
     let floor_allowed = floor != 0 || may_be_zero;
+    let ceil_allowed = ceil < replicas || may_be_zero;
     let options = [
-        (ceil < replicas || may_be_zero).then_some((ceil, replicas)),
-        (!is_tie(replicas) && floor_allowed).then_some((floor, replicas)),
+        ceil_allowed.then_some((ceil, replicas)),
+        // Of two that are equally far the larger one counts, unless it would leave stable without a pod.
+        ((!is_tie(replicas) || !ceil_allowed) && floor_allowed).then_some((floor, replicas)),
         (surge > 0).then_some((ceil, replicas + 1)),
         (surge > 0 && !is_tie(replicas + 1) && floor_allowed).then_some((floor, replicas + 1)),
     ];
@@ -153,6 +155,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn both_sides_keep_a_pod_at_every_share() {
+        for replicas in 2..=60 {
+            for weight in 1..100 {
+                for surge in 0..3 {
+                    let (canary, stable) = approximate(replicas, weight, surge);
+                    assert!(canary >= 1 && stable >= 1, "{replicas} {weight} {surge}: {canary}/{stable}");
+                }
+            }
+        }
+        assert_eq!(approximate(2, 75, 0), (1, 1));
+        assert_eq!(approximate(10, 95, 0), (9, 1));
+    }
 
     #[test]
     fn approximations() {
