@@ -709,7 +709,7 @@ fn is_refusal(error: &kube::Error) -> bool {
 /// How etcd refuses an object.
 const TOO_LARGE: &str = "etcdserver: request is too large";
 
-fn patch_parameters() -> PatchParams {
+pub(crate) fn patch_parameters() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use kube::Client;
-use kube::api::{DeleteParams, GetParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, GetParams, Patch, Preconditions};
 use kube::core::Request as Builder;
 use serde_json::{Value, json};
 use sluice_api::analysis::AnalysisRun;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::AnalysisObjects;
 use super::job::{JOB_NAME, Jobs};
 use super::measure::{Measurer, Providers};
-use crate::act::{FIELD_MANAGER, Kind};
+use crate::act::{Kind, patch_parameters};
 use crate::cache::{Body, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
@@ -174,10 +174,8 @@ impl RunReconciler {
                 "metadata": {"resourceVersion": live.metadata.resource_version},
                 "status": patch,
             });
-            let parameters =
-                PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
             let request = Builder::new(Kind::AnalysisRun.path(&key.namespace))
-                .patch(&key.name, &parameters, &Patch::Merge(body))
+                .patch(&key.name, &patch_parameters(), &Patch::Merge(body))
                 .map_err(kube::Error::BuildRequest)?;
             match self.client.request::<Value>(request).await {
                 Ok(object) => {

@@ -22,6 +22,7 @@ use sluice_api::{keys, kind};
 
 pub use self::resolve::Templates;
 pub use self::run::{OwnedRun, Run, RunOwner};
+use crate::identity;
 use crate::moves::{Wait, WaitReason};
 use crate::pass::Pass;
 use crate::plan::{Action, Event, Write};
@@ -88,6 +89,16 @@ impl Slot {
         }
     }
 
+    /// What is on record for it.
+    fn recorded(self, status: &RolloutStatus) -> Option<&AnalysisRunRef> {
+        match self {
+            Slot::Background => status.canary.current_background_analysis_run_status.as_ref(),
+            Slot::Step(_) => status.canary.current_step_analysis_run_status.as_ref(),
+            Slot::PrePromotion => status.blue_green.pre_promotion_analysis_run_status.as_ref(),
+            Slot::PostPromotion => status.blue_green.post_promotion_analysis_run_status.as_ref(),
+        }
+    }
+
     fn of(self, status: &mut RolloutStatus) -> &mut Option<AnalysisRunRef> {
         match self {
             Slot::Background => &mut status.canary.current_background_analysis_run_status,
@@ -136,14 +147,10 @@ pub fn forget(status: &mut RolloutStatus) {
 
 /// What is on record of the runs that count.
 fn recorded(status: &RolloutStatus) -> impl Iterator<Item = &AnalysisRunRef> {
-    [
-        &status.canary.current_step_analysis_run_status,
-        &status.canary.current_background_analysis_run_status,
-        &status.blue_green.pre_promotion_analysis_run_status,
-        &status.blue_green.post_promotion_analysis_run_status,
-    ]
-    .into_iter()
-    .flatten()
+    // Of steps only one is on record, whatever its index.
+    [Slot::Step(0), Slot::Background, Slot::PrePromotion, Slot::PostPromotion]
+        .into_iter()
+        .filter_map(|slot| slot.recorded(status))
 }
 
 /// The names of the runs that count.
@@ -195,9 +202,7 @@ impl Pass<'_> {
 
     /// What the run that counts for `slot` says; makes one if there is none that counts.
     pub fn analyse(&mut self, slot: Slot, analysis: &Analysis) -> Verdict {
-        let name = slot.of(&mut self.status).as_ref().map(|run| run.name.clone());
-        let run = name.and_then(|name| self.run(&name)).filter(|run| run.fits(slot));
-        match run {
+        match self.recorded_run(slot).filter(|run| run.fits(slot)) {
             Some(run) if !self.is_resumed_after(slot, &run) => self.judge(slot, &run),
             _ => Verdict::Waits(self.begin(slot, analysis)),
         }
@@ -205,19 +210,22 @@ impl Pass<'_> {
 
     /// Whether a run counts for `slot`.
     pub fn has_run(&self, slot: Slot) -> bool {
-        let mut status = self.status.clone();
-        slot.of(&mut status).as_ref().is_some_and(|run| self.run(&run.name).is_some())
+        self.recorded_run(slot).is_some()
     }
 
     /// Heeds a run that has failed although nothing goes on at the moment: an abort wins over a halt.
     pub fn heed(&mut self, slot: Slot, analysis: &Analysis) {
-        let name = slot.of(&mut self.status).as_ref().map(|run| run.name.clone());
-        let run = name.and_then(|name| self.run(&name)).filter(|run| run.fits(slot));
+        let run = self.recorded_run(slot).filter(|run| run.fits(slot));
         let has_failed =
             run.is_some_and(|run| matches!(run.phase, AnalysisPhase::Failed | AnalysisPhase::Error));
         if has_failed && let Verdict::Failed(cause) = self.analyse(slot, analysis) {
             self.abort(cause);
         }
+    }
+
+    /// The run that is on record for `slot`, if it exists.
+    fn recorded_run(&self, slot: Slot) -> Option<Arc<Run>> {
+        self.run(&slot.recorded(&self.status)?.name)
     }
 
     fn run(&self, name: &str) -> Option<Arc<Run>> {
@@ -357,14 +365,7 @@ impl Pass<'_> {
                 "namespace": self.rollout.namespace,
                 "labels": labels,
                 "annotations": annotations,
-                "ownerReferences": [{
-                    "apiVersion": kind::API_VERSION,
-                    "kind": "Rollout",
-                    "name": self.rollout.name,
-                    "uid": self.rollout.uid,
-                    "controller": true,
-                    "blockOwnerDeletion": true,
-                }],
+                "ownerReferences": [identity::owner_reference(self.rollout)],
             },
             "spec": spec,
         })
