@@ -10,6 +10,7 @@ use sluice_engine::spec::{self, OwnedSet, Owner};
 use sluice_engine::world::{InvalidSpec, Pod, Rollout, Service, Settings, Traffic, Workload, World};
 
 use crate::cache::{Body, Cache, ObjectKey, Slim};
+use crate::selections::Selections;
 use crate::{analysis, routes, workloads};
 
 /// The index entry of ReplicaSets that nobody owns.
@@ -52,23 +53,41 @@ pub fn index_service(service: &Service) -> Vec<String> {
     service.managed_by.iter().cloned().collect()
 }
 
-/// Services that carry the name of a Rollout.
-pub fn carrying(services: &Cache<Service>, namespace: &str, name: &str) -> BTreeMap<String, Service> {
-    let carrying = services.indexed(name).into_iter().filter(|(key, _)| *key.namespace == *namespace);
-    carrying.filter_map(|(key, body)| Some((key.name.to_string(), Service::clone(body.good()?)))).collect()
+/// Where Services are found.
+#[derive(Clone, Copy)]
+pub struct Services<'a> {
+    /// What the watch has told.
+    pub cache: &'a Cache<Service>,
+    /// Since when they lead where they lead.
+    pub selections: &'a Selections,
 }
 
-/// Services that carry the name of a Rollout and that its spec does not name.
-fn former_services(rollout: &Rollout, services: &Cache<Service>) -> BTreeMap<String, Service> {
-    // A spec that cannot be read may name any of them.
-    if rollout.spec.is_err() {
-        return BTreeMap::new();
+impl Services<'_> {
+    fn get(self, key: &ObjectKey) -> Option<Service> {
+        self.cache.get(key).map(|service| self.selections.complete(key, &service))
     }
-    let mut carrying = carrying(services, &rollout.namespace, &rollout.name);
-    for name in service_names(rollout) {
-        carrying.remove(name);
+
+    /// Services that carry the name of a Rollout.
+    pub fn carrying(self, namespace: &str, name: &str) -> BTreeMap<String, Service> {
+        let carrying = self.cache.indexed(name).into_iter().filter(|(key, _)| *key.namespace == *namespace);
+        let complete = |(key, body): (ObjectKey, Body<Service>)| {
+            Some((key.name.to_string(), self.selections.complete(&key, body.good()?)))
+        };
+        carrying.filter_map(complete).collect()
     }
-    carrying
+
+    /// Services that carry the name of a Rollout and that its spec does not name.
+    fn former(self, rollout: &Rollout) -> BTreeMap<String, Service> {
+        // A spec that cannot be read may name any of them.
+        if rollout.spec.is_err() {
+            return BTreeMap::new();
+        }
+        let mut carrying = self.carrying(&rollout.namespace, &rollout.name);
+        for name in service_names(rollout) {
+            carrying.remove(name);
+        }
+        carrying
+    }
 }
 
 /// The index entries of a ReplicaSet.
@@ -101,7 +120,7 @@ pub struct Surroundings {
 pub fn world(
     rollout: Arc<Rollout>,
     sets: &Cache<OwnedSet>,
-    services: &Cache<Service>,
+    services: Services<'_>,
     surroundings: Surroundings,
     settings: Settings,
 ) -> Result<World, String> {
@@ -127,10 +146,9 @@ pub fn world(
     }
     let found = service_names(&rollout).into_iter().filter_map(|name| {
         let service = services.get(&ObjectKey::new(rollout.namespace.as_str(), name.as_str()))?;
-        Some((name.clone(), Service::clone(&service)))
+        Some((name.clone(), service))
     });
-    let former_services = former_services(&rollout, services);
-    let services = found.collect();
+    let (services, former_services) = (found.collect(), services.former(&rollout));
     let Surroundings { traffic, pods, troubles, workload, left_workloads, analysis } = surroundings;
     Ok(World {
         rollout,

@@ -22,6 +22,7 @@ pub mod queue;
 pub mod reconcile;
 pub mod routes;
 pub mod run;
+pub mod selections;
 pub mod server;
 pub mod workloads;
 

@@ -22,7 +22,7 @@ use crate::analysis::{self, AnalysisObjects};
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
-use crate::gather::{self, Remains, Surroundings};
+use crate::gather::{self, Remains, Services, Surroundings};
 use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
@@ -30,6 +30,7 @@ use crate::pod_sync;
 use crate::pods::{self, PodWatches};
 use crate::queue::Outcome;
 use crate::routes::{self, RouteMemory, RouteObjects};
+use crate::selections::Selections;
 use crate::workloads::{self, Workloads};
 
 /// How long a watch may take to show our own write before we ask.
@@ -60,6 +61,8 @@ pub struct Reconciler {
     pub sets: Cache<OwnedSet>,
     /// Services.
     pub services: Cache<Service>,
+    /// Since when they lead where they lead.
+    pub selections: Selections,
     /// Objects that routes stand in.
     pub route_objects: RouteObjects,
     /// What is remembered of routes.
@@ -149,7 +152,8 @@ impl Reconciler {
         let analysis = analysis::of(&rollout, &self.analysis);
         let surroundings =
             Surroundings { traffic, pods: None, troubles, workload, left_workloads: left, analysis };
-        let world = gather::world(rollout, &self.sets, &self.services, surroundings, self.settings).ok()?;
+        let services = Services { cache: &self.services, selections: &self.selections };
+        let world = gather::world(rollout, &self.sets, services, surroundings, self.settings).ok()?;
         let plan = sluice_engine::decide(&world, now);
         Some(json!({
             "world": format!("{world:#?}"),
@@ -201,8 +205,8 @@ impl Reconciler {
         let pods = if restarting { self.list_pods(&rollout).await } else { None };
         let analysis = analysis::of(&rollout, &self.analysis);
         let surroundings = Surroundings { traffic, pods, troubles, workload, left_workloads: left, analysis };
-        let (sets, services) = (&self.sets, &self.services);
-        let world = match gather::world(rollout, sets, services, surroundings, self.settings) {
+        let services = Services { cache: &self.services, selections: &self.selections };
+        let world = match gather::world(rollout, &self.sets, services, surroundings, self.settings) {
             Ok(world) => world,
             Err(problem) => {
                 tracing::error!(namespace = %key.namespace, rollout = %key.name, "{problem}");
@@ -261,7 +265,8 @@ impl Reconciler {
     /// to every version again.
     async fn after_the_end(&self, key: &ObjectKey, is_going: bool) -> Outcome {
         let left_workloads = workloads::left_by(&self.workloads, key);
-        let services = gather::carrying(&self.services, &key.namespace, &key.name);
+        let services = Services { cache: &self.services, selections: &self.selections }
+            .carrying(&key.namespace, &key.name);
         if left_workloads.is_empty() && (is_going || services.is_empty()) {
             return Outcome::Done(None);
         }
@@ -411,6 +416,9 @@ impl Reconciler {
         for trace in &acted.traces {
             let (Trace::Wrote(kind, object, version) | Trace::Deleted(kind, object, version)) = trace;
             let target = (*kind, object.clone());
+            if *kind == Kind::Service {
+                self.selections.changed(object, self.clock.now());
+            }
             match trace {
                 Trace::Wrote(..) => self.versions.wrote(target.clone(), version.clone(), now),
                 Trace::Deleted(..) => self.versions.deleted(target.clone(), version.clone(), now),

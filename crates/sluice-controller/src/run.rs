@@ -25,6 +25,7 @@ use crate::pods::PodWatches;
 use crate::queue::{self, Outcome, Queue};
 use crate::reconcile::{Counts, Pending, Reconciler, WATCH_PATIENCE};
 use crate::routes::{self, RouteMemory, RouteObjects};
+use crate::selections::Selections;
 use crate::workloads::{self, Workloads};
 
 /// What a controller is run with.
@@ -224,6 +225,7 @@ impl Controller {
             rollouts,
             sets: Cache::with_index("ReplicaSet", gather::index_set),
             services: Cache::with_index("Service", gather::index_service),
+            selections: Selections::default(),
             route_objects,
             route_memory: RouteMemory::default(),
             workloads,
@@ -428,8 +430,9 @@ fn feeds(
     }));
 
     let services = source(ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()));
-    let (own, all) = (queue.clone(), reconciler.rollouts.clone());
+    let (own, all, looker) = (queue.clone(), reconciler.rollouts.clone(), Arc::clone(reconciler));
     tasks.spawn(reconciler.services.clone().feed(services, move |change| {
+        looker.selections.observed(change, looker.clock.now());
         let is_same =
             matches!((change.old_object(), change.new_object()), (Some(old), Some(new)) if same(old, new));
         if is_same {

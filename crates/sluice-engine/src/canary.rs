@@ -118,6 +118,10 @@ impl<'a> Machine<'a> {
     /// Goes through as many steps as are done, and returns what the planner says at the position where
     /// it ends.
     fn walk(&mut self) -> Moves {
+        // A person who goes to another step leaves the pause behind.
+        if !matches!(self.step(), Some(Step::Pause(_))) {
+            self.pass.forget_pause(PAUSE_STEP);
+        }
         for _ in 0..=self.pass.len + 1 {
             let moves = self.moves();
             if self.pass.direction() != moves::Direction::Going || self.pass.is_halted() || self.is_retiring()
@@ -149,8 +153,9 @@ impl<'a> Machine<'a> {
                     None => self.step_done(),
                     Some(wait) => {
                         // Asleep or awake, it is the pause that has to end first.
-                        let capacity =
-                            moves.wait.clone().filter(|w| wait.is_none() || w.reason != WaitReason::Asleep);
+                        let capacity = moves.wait.clone().filter(|w| {
+                            wait.is_none() || !matches!(w.reason, WaitReason::Asleep | WaitReason::Waking)
+                        });
                         return Moves { wait: capacity.or(wait), ..moves };
                     }
                 },

@@ -396,6 +396,15 @@ impl<'a> Pass<'a> {
         self.status.controller_pause = false;
     }
 
+    /// There is no pause for `reason`.
+    pub fn forget_pause(&mut self, reason: PauseReason) {
+        let before = self.status.pause_conditions.len();
+        self.status.pause_conditions.retain(|pause| pause.reason != reason);
+        if self.status.pause_conditions.len() < before && self.status.pause_conditions.is_empty() {
+            self.status.controller_pause = false;
+        }
+    }
+
     /// What a pause for `reason` looks like now.
     pub fn pause_step(&self, reason: PauseReason, duration: Option<SignedDuration>) -> PauseStep {
         let since = self.status.pause_conditions.iter().find(|pause| pause.reason == reason);
@@ -529,13 +538,24 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether `replicas` is 0, or was and no stable pod has been available since: the record of that is
-    /// the wait that was written meanwhile.
+    /// the wait that was written meanwhile. A stable version that does not come up in its time is not waited
+    /// for: what replaces it may be its cure.
     pub fn is_asleep(&self) -> bool {
-        let slept = conditions::get(&self.rollout.status, kind::WAITING)
-            .is_some_and(|waiting| waiting.reason == WaitReason::Asleep.label());
+        let waiting = conditions::get(&self.rollout.status, kind::WAITING);
+        let slept = waiting.is_some_and(|waiting| {
+            waiting.reason == WaitReason::Asleep.label()
+                || self.wakes_until().is_some_and(|until| until > self.now)
+        });
         let stable_is_up =
             self.stable.and_then(|stable| self.set(stable)).is_some_and(|set| set.available > 0);
         self.replicas == 0 || slept && !stable_is_up && !self.is_promoted()
+    }
+
+    /// Until when the first pod of the stable version is waited for, after a time at 0 replicas.
+    pub fn wakes_until(&self) -> Option<Timestamp> {
+        let waiting = conditions::get(&self.rollout.status, kind::WAITING)?;
+        let since = waiting.last_transition_time.filter(|_| waiting.reason == WaitReason::Waking.label())?;
+        since.timestamp().checked_add(self.spec.progress_deadline).ok()
     }
 
     /// Whether the way back has stood still for the grace time.
@@ -770,6 +790,16 @@ impl<'a> Pass<'a> {
         }
     }
 
+    fn wait_for_first_pod(&self) -> Option<Wait> {
+        let set = self.stable.and_then(|stable| self.set(stable))?;
+        Some(Wait {
+            reason: WaitReason::Waking,
+            object: format!("ReplicaSet {}", set.name),
+            seen: format!("{} of {} pods available", set.available, set.size),
+            wanted: "1 available".into(),
+        })
+    }
+
     /// What is awaited, of all that a strategy and its moves say.
     pub fn wait(&self, moves: &Moves) -> Option<Wait> {
         if let Some((object, error)) = &self.world.traffic.trouble {
@@ -780,10 +810,14 @@ impl<'a> Pass<'a> {
                 wanted: "an answer".into(),
             });
         }
+        // Whatever else is awaited, it is on record that it is for the first pod of stable.
+        if self.replicas > 0 && self.is_asleep() {
+            let wait = moves.wait.clone().filter(|wait| wait.reason != WaitReason::Asleep);
+            let wait = wait.or_else(|| self.wait_for_first_pod());
+            return wait.map(|wait| Wait { reason: WaitReason::Waking, ..wait });
+        }
         if let Some(wait) = &moves.wait {
-            let wakes = self.replicas > 0 && self.is_asleep();
-            let reason = if wakes { WaitReason::Asleep } else { wait.reason };
-            return Some(Wait { reason, ..wait.clone() });
+            return Some(wait.clone());
         }
         if self.spec.is_paused {
             return Some(manual_pause());
@@ -827,6 +861,7 @@ impl<'a> Pass<'a> {
             problem: self.problem,
         };
         let recheck = status::complete(&mut self.status, &facts, &mut self.plan.events, self.now);
+        self.recheck(self.wakes_until().filter(|until| *until > self.now));
         let is_at_goal = status::is_at_goal(&self.status, &facts);
         self.recheck(recheck);
         self.tend_workload();

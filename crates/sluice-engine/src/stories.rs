@@ -3,6 +3,7 @@
 
 mod analysis;
 mod blue_green;
+mod held;
 mod pods;
 mod routed;
 
@@ -744,56 +745,6 @@ fn an_abort_with_nothing_under_way_changes_nothing() {
     assert_eq!(story.log.len(), before);
     assert_eq!(story.phase(), "Healthy");
     assert!(story.events.iter().any(|event| event.starts_with("RolloutNotAborted")), "{:?}", story.events);
-}
-
-#[test]
-fn a_paused_rollout_scales_but_does_not_go_on() {
-    let mut story = deployed();
-    story.image("2");
-    story.settle();
-    story.spec().is_paused = true;
-    resume(&mut story);
-    story.settle();
-    assert_eq!(story.phase(), "Paused manually paused");
-    assert_eq!(story.world.rollout.status.current_step_index, Some(1), "stands still");
-    story.spec().replicas = Some(10);
-    story.settle();
-    assert_eq!(story.sizes(), "1:8/8 2:2/2");
-}
-
-#[test]
-fn one_resume_is_one_step() {
-    let mut story = Story::new(5, &[json!({"setWeight": 20}), json!({"pause": {}}), json!({"pause": {}})]);
-    story.settle();
-    story.image("2");
-    story.settle();
-    resume(&mut story);
-    story.settle();
-    assert_eq!(story.world.rollout.status.current_step_index, Some(2));
-    assert_eq!(story.phase(), "Paused CanaryPauseStep");
-}
-
-#[test]
-fn a_rollout_created_paused_starts_when_it_is_resumed() {
-    let mut story = Story::new(3, &four_steps());
-    story.spec().is_paused = true;
-    story.settle();
-    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("", "Paused manually paused"));
-    story.spec().is_paused = false;
-    story.settle();
-    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("1:3/3", "Healthy"));
-}
-
-#[test]
-fn a_paused_rollout_that_slept_wakes_up() {
-    let mut story = deployed();
-    story.spec().replicas = Some(0);
-    story.settle();
-    assert_eq!(story.sizes(), "");
-    story.spec().is_paused = true;
-    story.spec().replicas = Some(4);
-    story.settle();
-    assert_eq!(story.sizes(), "1:4/4");
 }
 
 #[test]

@@ -24,7 +24,18 @@ fn shortened(body: &str) -> String {
 }
 
 /// Reads an object of the target's kind: right kind, known fields, defaults filled in.
-pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result<Value, Status> {
+pub fn decode(target: &Target, body: Value, context: &mut Context) -> Result<Value, Status> {
+    decode_change(target, body, &Value::Null, context)
+}
+
+/// The same for what a patch has made of `before`, which is stored. What has a fixed form and was left alone needs
+/// no reading again.
+pub fn decode_change(
+    target: &Target,
+    mut body: Value,
+    before: &Value,
+    context: &mut Context,
+) -> Result<Value, Status> {
     let version = target.version();
     let (resource, wanted) = (&target.resource, version.api_version.as_str());
     if !body.is_object() {
@@ -96,7 +107,8 @@ pub fn decode(target: &Target, mut body: Value, context: &mut Context) -> Result
         (context.validation == FieldValidation::Strict && context.verb == "patch").then(|| body.clone());
     let mut unknown;
     if let Some(schema) = &version.structural {
-        let meta_type = types::find("meta.v1.ObjectMeta");
+        let is_as_before = before.get("metadata") == Some(&body["metadata"]);
+        let meta_type = types::find("meta.v1.ObjectMeta").filter(|_| !is_as_before);
         unknown = Vec::new();
         if let Some(ty) = meta_type {
             let decoded = types::normalise(&mut body["metadata"], &ty);

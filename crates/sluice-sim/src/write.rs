@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     builtin::{defaults, rules, types},
-    decode::{bad_patch, check_name, check_namespace, decode, nothing, type_given, type_problem},
+    decode::{
+        bad_patch, check_name, check_namespace, decode, decode_change, nothing, type_given, type_problem,
+    },
     meta,
     patch::{Patch, apply, conform, json as json_patch, merge, strategic},
     resource::{Resource, Version},
@@ -555,7 +557,7 @@ impl State {
             }
             Patch::Apply { .. } => return Err(Status::internal("apply was handled above")),
         };
-        let mut object = decode(target, patched, context)?;
+        let mut object = decode_change(target, patched, &old.value, context)?;
         check_name(target, &object)?;
         check_namespace(target, &mut object)?;
         self.replace(context, target, object, &old, Door::Patch)
@@ -647,6 +649,10 @@ fn other_uid(target: &Target, context: &Context, given: &str, found: &str) -> St
 fn combine(target: &Target, object: &mut Value, before: &Value) {
     let version = target.version();
     let is_status = target.subresource == Some("status");
+    if is_status && target.resource.custom {
+        keep_all_but_status(object, before);
+        return;
+    }
     if is_status {
         let status = object.get("status").cloned();
         let mut meta_new = object["metadata"].clone();
@@ -657,39 +663,31 @@ fn combine(target: &Target, object: &mut Value, before: &Value) {
                 None => map.remove("status"),
             };
         }
-        if target.resource.custom {
-            // Only managed fields of the metadata count.
-            match meta_new.get_mut("managedFields").map(Value::take) {
-                Some(managed) => metadata(&mut out).insert("managedFields".to_owned(), managed),
-                None => metadata(&mut out).remove("managedFields"),
-            };
-        } else {
-            for key in ["ownerReferences", "deletionTimestamp"] {
-                if &*target.resource.table == "pods" {
-                    match before["metadata"].get(key) {
-                        Some(value) => meta_new[key] = value.clone(),
-                        None => {
-                            if let Some(map) = meta_new.as_object_mut() {
-                                map.remove(key);
-                            }
-                        }
-                    }
-                }
-            }
-            if target.resource.kind.as_ref() == "Deployment" {
-                match before["metadata"].get("labels") {
-                    Some(value) => meta_new["labels"] = value.clone(),
+        for key in ["ownerReferences", "deletionTimestamp"] {
+            if &*target.resource.table == "pods" {
+                match before["metadata"].get(key) {
+                    Some(value) => meta_new[key] = value.clone(),
                     None => {
                         if let Some(map) = meta_new.as_object_mut() {
-                            map.remove("labels");
+                            map.remove(key);
                         }
                     }
                 }
             }
-            out["metadata"] = meta_new;
-            if &*target.resource.table == "pods" {
-                rules::keep_pod_status(&mut out, before);
+        }
+        if target.resource.kind.as_ref() == "Deployment" {
+            match before["metadata"].get("labels") {
+                Some(value) => meta_new["labels"] = value.clone(),
+                None => {
+                    if let Some(map) = meta_new.as_object_mut() {
+                        map.remove("labels");
+                    }
+                }
             }
+        }
+        out["metadata"] = meta_new;
+        if &*target.resource.table == "pods" {
+            rules::keep_pod_status(&mut out, before);
         }
         *object = out;
         return;
@@ -704,6 +702,31 @@ fn combine(target: &Target, object: &mut Value, before: &Value) {
     }
     if !target.resource.custom {
         rules::prepare_update(&target.resource.kind, object, before);
+    }
+}
+
+/// Takes everything back but the status, and of the metadata the managed fields.
+fn keep_all_but_status(object: &mut Value, before: &Value) {
+    let (Some(new), Some(old)) = (object.as_object_mut(), before.as_object()) else { return };
+    take_back(new, old, &["status", "metadata"]);
+    match (
+        new.get_mut("metadata").and_then(Value::as_object_mut),
+        old.get("metadata").and_then(Value::as_object),
+    ) {
+        (Some(new), Some(old)) => take_back(new, old, &["managedFields"]),
+        (_, old) => {
+            new.insert("metadata".to_owned(), Value::from(old.cloned().unwrap_or_default()));
+        }
+    }
+}
+
+/// Makes a map what it was, but for some keys. Hardly anything differs, so it is compared before it is copied.
+fn take_back(new: &mut Map<String, Value>, old: &Map<String, Value>, but: &[&str]) {
+    new.retain(|key, _| but.contains(&key.as_str()) || old.contains_key(key));
+    for (key, value) in old {
+        if !but.contains(&key.as_str()) && new.get(key) != Some(value) {
+            new.insert(key.clone(), value.clone());
+        }
     }
 }
 

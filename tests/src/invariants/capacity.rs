@@ -191,6 +191,8 @@ fn loses_its_last_pod(state: &mut State, write: &Write, new: &SetView, from: i64
             left = leads(moment).map(|service| (next.at, service));
         }
     }
+    // Nobody reaches anything through a Service that a person has deleted.
+    let left = left.filter(|(_, service)| state.now.selected.contains_key(service));
     if let Some((at, service)) = left.filter(|(at, _)| *at > since && !is_member) {
         state.report(
             "I4",
@@ -232,7 +234,9 @@ fn selected(state: &mut State, write: &Write) {
     let nobody_answers = match &old {
         None => false,
         Some(old) => {
-            state.seen().any(|moment| !moment.sets.values().any(|set| *set.hash == **old && set.ready > 0))
+            // Pods of a version that was scaled to 0 are on their way out.
+            let answers = |set: &SetView| *set.hash == **old && set.ready.min(set.size) > 0;
+            state.seen().any(|moment| !moment.sets.values().any(answers))
         }
     };
     if stays < least && !is_asleep && !nobody_answers {

@@ -92,7 +92,14 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
             wrong("the current ReplicaSet is missing")
         };
     };
-    let Some(stable) = of("stableRS") else { return wrong("the stable ReplicaSet is missing") };
+    let Some(stable) = of("stableRS") else {
+        // Nothing is left to go back to, and a person holds what came instead.
+        return if spec["paused"] == true && number(current, "/status/availableReplicas") == replicas {
+            Ok(Ending::Held)
+        } else {
+            wrong("the stable ReplicaSet is missing")
+        };
+    };
     let size = |set: &Value| number(set, "/spec/replicas");
     let available = |set: &Value| number(set, "/status/availableReplicas");
     let total: i64 = sets.iter().map(|set| size(set)).sum();
@@ -229,7 +236,7 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         return wrong("every version is good, and it does not go on");
     }
     let is_said = phase == "Degraded" || !message.is_empty();
-    if is_said && (waits("Pods") || waits("Floor") || waits("Place") || waits("Carry")) {
+    if is_said && ["Pods", "Floor", "Place", "Carry", "Waking"].into_iter().any(waits) {
         return Ok(Ending::NoPods);
     }
     wrong("it does not go on, and does not say why")

@@ -256,7 +256,9 @@ impl<'a> Pass<'a> {
             return;
         }
         let set = self.set(target);
-        let loses_nothing = makes_room && holder.is_some_and(|holder| self.set(holder).stay() == 0);
+        // Whoever is ready answers, available or not.
+        let answers = |set: &Set| set.ready.min(set.size) > 0;
+        let loses_nothing = makes_room && holder.is_some_and(|holder| !answers(self.set(holder)));
         let nobody_serves =
             self.corridor.replicas == 0 && self.state.sets.iter().all(|set| set.existing == 0);
         if nobody_serves

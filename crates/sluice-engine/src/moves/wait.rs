@@ -55,6 +55,8 @@ pub enum WaitReason {
     Pause,
     /// `replicas` is 0: autoscaler, person.
     Asleep,
+    /// `replicas` was 0, and the first pod of stable is not there yet: pods, progress deadline.
+    Waking,
     /// A step, strategy or router that this build does not carry out: another build.
     Unsupported,
     /// The spec or what it refers to is invalid: person.
@@ -69,7 +71,7 @@ pub enum WaitReason {
 
 impl WaitReason {
     /// Every reason, for metrics and documentation.
-    pub const ALL: [WaitReason; 17] = [
+    pub const ALL: [WaitReason; 18] = [
         WaitReason::Pods,
         WaitReason::Termination,
         WaitReason::Weight,
@@ -82,6 +84,7 @@ impl WaitReason {
         WaitReason::Router,
         WaitReason::Pause,
         WaitReason::Asleep,
+        WaitReason::Waking,
         WaitReason::Unsupported,
         WaitReason::Invalid,
         WaitReason::Aborted,
@@ -104,6 +107,7 @@ impl WaitReason {
             WaitReason::Router => "Router",
             WaitReason::Pause => "Pause",
             WaitReason::Asleep => "Asleep",
+            WaitReason::Waking => "Waking",
             WaitReason::Unsupported => "Unsupported",
             WaitReason::Invalid => "Invalid",
             WaitReason::Aborted => "Aborted",

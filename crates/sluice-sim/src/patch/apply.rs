@@ -219,11 +219,15 @@ pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>
     let mut mine = changed.clone();
     strip_meta(&mut mine);
     let manager = if writer.manager.is_empty() { "unknown" } else { writer.manager };
-    let managed = match current
-        .and_then(|list| with_new_time(list, &mine, &changed, &comparison.removed, manager, writer))
-    {
-        Some(list) => list,
-        None => rewritten(current, mine, &comparison, manager, writer),
+    let own = current.and_then(|list| unmoved(list, &mine, &changed, &comparison.removed, manager, writer));
+    let managed = match (own, current) {
+        (Some(own), Some(list)) => {
+            // Most often a patch has carried them along.
+            let at_hand = given.as_ref() == Some(list);
+            let list = if at_hand { given.unwrap_or_default() } else { list.clone() };
+            with_new_time(list, own, writer)
+        }
+        _ => rewritten(current, mine, &comparison, manager, writer),
     };
     if let (Some(metadata), false) =
         (new.get_mut("metadata").and_then(Value::as_object_mut), managed.as_array().is_none_or(Vec::is_empty))
@@ -232,15 +236,16 @@ pub fn track_update(old: &Value, new: &mut Value, ty: &Type, writer: &Writer<'_>
     }
 }
 
-/// The short way, without reading the sets: nobody loses a field, and the writer owns its own already.
-fn with_new_time(
+/// Tells whether the sets can stay as they are, without reading them: nobody loses a field, and the writer owns its
+/// own already. The answer is the writer's entry, if there is anything to write in it.
+fn unmoved(
     list: &Value,
     mine: &FieldSet,
     changed: &FieldSet,
     removed: &FieldSet,
     manager: &str,
     writer: &Writer<'_>,
-) -> Option<Value> {
+) -> Option<Option<usize>> {
     let list = list.as_array()?;
     let mut own = None;
     for (i, entry) in list.iter().enumerate() {
@@ -268,18 +273,22 @@ fn with_new_time(
             own = Some(i);
         }
     }
-    let mut out = list.clone();
-    match own {
-        Some(i) => out[i]["time"] = Value::from(writer.time.as_str()),
-        None if !mine.is_empty() => return None,
-        None => {}
-    }
+    (own.is_some() || mine.is_empty()).then_some(own)
+}
+
+/// The list with the time of a write in the writer's entry.
+fn with_new_time(mut list: Value, own: Option<usize>, writer: &Writer<'_>) -> Value {
     fn order(entry: &Value) -> [Option<&str>; 5] {
         ["operation", "time", "manager", "apiVersion", "subresource"]
             .map(|key| entry.get(key).and_then(Value::as_str))
     }
-    out.sort_by(|one, other| order(one).cmp(&order(other)));
-    Some(Value::Array(out))
+    if let Value::Array(entries) = &mut list {
+        if let Some(entry) = own.and_then(|own| entries.get_mut(own)) {
+            entry["time"] = Value::from(writer.time.as_str());
+        }
+        entries.sort_by(|one, other| order(one).cmp(&order(other)));
+    }
+    list
 }
 
 fn rewritten(

@@ -59,6 +59,8 @@ pub struct Structural {
     pub immutable: Option<String>,
     /// Whether there are defaults here or below.
     pub has_defaults: bool,
+    /// Whether there is a list here or below whose items may not repeat.
+    pub has_unique_lists: bool,
     /// Whether there is such a rule here or below.
     pub has_rules: bool,
     /// Whether there is any rule here or below, understood or not.
@@ -217,6 +219,8 @@ fn read(schema: &Value, ignored: &mut usize) -> Structural {
     let has_defaults = default.is_some() || below().any(|node| node.has_defaults);
     let has_any_rules = has_any_rules || below().any(|node| node.has_any_rules);
     let has_rules = immutable.is_some() || below().any(|node| node.has_rules);
+    let has_unique_lists =
+        matches!(list, Some(ListKind::Set | ListKind::Map(_))) || below().any(|node| node.has_unique_lists);
     Structural {
         ty: text("type").to_owned(),
         format: text("format").to_owned(),
@@ -251,6 +255,7 @@ fn read(schema: &Value, ignored: &mut usize) -> Structural {
         not,
         immutable,
         has_defaults,
+        has_unique_lists,
         has_rules,
         has_any_rules,
         properties,

@@ -141,7 +141,9 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
             if let Some(below) = &schema.items {
                 for (i, item) in items.iter().enumerate() {
                     let before = matching(old, schema, i, item);
-                    check(item, before, below, &format!("{path}[{i}]"), out);
+                    if before != Some(item) {
+                        check(item, before, below, &format!("{path}[{i}]"), out);
+                    }
                 }
             }
         }
@@ -160,8 +162,11 @@ fn check(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
                 }
             }
             for (key, entry) in map {
-                if let Some(below) = schema.properties.get(key).or(schema.additional.as_deref()) {
-                    check(entry, old.and_then(|old| old.get(key)), below, &child(path, key), out);
+                let before = old.and_then(|old| old.get(key));
+                if before != Some(entry)
+                    && let Some(below) = schema.properties.get(key).or(schema.additional.as_deref())
+                {
+                    check(entry, before, below, &child(path, key), out);
                 }
             }
             if schema.embedded {
@@ -339,6 +344,9 @@ fn rules(value: &Value, old: Option<&Value>, schema: &Structural, path: &str, ou
 }
 
 fn lists(value: &Value, schema: &Structural, path: &str, out: &mut Vec<Problem>) {
+    if !schema.has_unique_lists {
+        return;
+    }
     match value {
         Value::Object(map) => {
             for (key, entry) in map {
