@@ -38,6 +38,8 @@ pub fn decode_change(
 ) -> Result<Value, Status> {
     let version = target.version();
     let (resource, wanted) = (&target.resource, version.api_version.as_str());
+    // What is stored has the form of the version that it is stored in.
+    let before = if target.version == resource.storage { before } else { &Value::Null };
     if !body.is_object() {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
@@ -139,7 +141,7 @@ pub fn decode_change(
     } else if resource.custom {
         unknown = Vec::new();
     } else {
-        let decoded = types::normalise(&mut body, &version.ty);
+        let decoded = types::normalise_change(&mut body, before, &version.ty);
         if let Some(why) = &decoded.unreadable {
             return Err(cannot_decode(target, context, &body, why));
         }

@@ -333,11 +333,12 @@ impl State {
 
     /// Replaces an object.
     pub fn update(&mut self, context: &mut Context, target: &Target, body: Value) -> Result<Written, Status> {
-        let mut object = decode(target, body, context)?;
+        let found = self.store.get(&target.resource.table, &target.namespace, &target.name).cloned();
+        let before = found.as_ref().map_or(&Value::Null, |old| &*old.value);
+        let mut object = decode_change(target, body, before, context)?;
         check_name(target, &object)?;
         check_namespace(target, &mut object)?;
-        let Some(old) = self.store.get(&target.resource.table, &target.namespace, &target.name).cloned()
-        else {
+        let Some(old) = found else {
             if target.resource.traits.create_on_update {
                 return self.create_by_update(context, target, object);
             }

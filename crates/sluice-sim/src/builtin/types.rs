@@ -173,6 +173,19 @@ pub fn normalise(value: &mut Value, ty: &Type) -> Decoded {
     decoded
 }
 
+/// The same for a change of `before`, which has that form already: what was left alone is not looked at again.
+pub fn normalise_change(value: &mut Value, before: &Value, ty: &Type) -> Decoded {
+    let (Shape::Struct { fields, .. }, Value::Object(map), Some(before)) =
+        (&ty.shape, &mut *value, before.as_object())
+    else {
+        return normalise(value, ty);
+    };
+    let mut decoded = Decoded::default();
+    decoded.at.0 = ty.name.unwrap_or_default();
+    struct_as(map, fields, Some(before), &mut String::new(), &mut decoded);
+    decoded
+}
+
 /// The object that a Go type encodes to when nothing was set.
 pub fn empty(ty: &Type) -> Value {
     let mut value = Value::Object(Map::new());
@@ -210,7 +223,7 @@ fn value_as(value: &mut Value, ty: &Type, path: &mut String, decoded: &mut Decod
         }
         (Shape::Struct { fields, .. }, Value::Object(map)) => {
             let outer = std::mem::replace(&mut decoded.at.0, ty.name.unwrap_or_default());
-            struct_as(map, fields, path, decoded);
+            struct_as(map, fields, None, path, decoded);
             decoded.at.0 = outer;
         }
         (Shape::Map(_) | Shape::List { .. } | Shape::Struct { .. }, other) => mismatch(other, ty, decoded),
@@ -220,6 +233,7 @@ fn value_as(value: &mut Value, ty: &Type, path: &mut String, decoded: &mut Decod
 fn struct_as(
     map: &mut Map<String, Value>,
     fields: &BTreeMap<String, Field>,
+    before: Option<&Map<String, Value>>,
     path: &mut String,
     decoded: &mut Decoded,
 ) {
@@ -235,6 +249,9 @@ fn struct_as(
     }
     for (name, field) in fields {
         if let Some(value) = map.get_mut(name) {
+            if before.and_then(|before| before.get(name)) == Some(&*value) {
+                continue;
+            }
             if !value.is_null() {
                 if length > 0 {
                     path.push('.');

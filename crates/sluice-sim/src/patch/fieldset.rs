@@ -320,9 +320,19 @@ fn compare_at(
     path: &mut Vec<String>,
     out: &mut Comparison,
 ) {
-    if old == new {
-        return;
+    if old != new {
+        differ_at(old, new, ty, path, out);
     }
+}
+
+/// The same for two values that differ.
+fn differ_at(
+    old: Option<&Value>,
+    new: Option<&Value>,
+    ty: &Type,
+    path: &mut Vec<String>,
+    out: &mut Comparison,
+) {
     let leaf = |value: Option<&Value>| value.is_none_or(|value| ty.is_leaf(value));
     let empty = |value: Option<&Value>| match value {
         None | Some(Value::Null) => true,
@@ -359,25 +369,32 @@ fn compare_at(
         );
         let any = Type::any();
         for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
-            path.push(format!("f:{key}"));
-            compare_at(before.get(key), after.get(key), ty.entry(key).unwrap_or(&any), path, out);
-            path.pop();
+            let (left, right) = (before.get(key), after.get(key));
+            if left != right {
+                path.push(format!("f:{key}"));
+                differ_at(left, right, ty.entry(key).unwrap_or(&any), path, out);
+                path.pop();
+            }
         }
     } else if let Shape::List { item, list } = &ty.shape {
-        let index = |value: Option<&Value>| {
-            let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        fn index<'a>(
+            value: Option<&'a Value>,
+            item: &Type,
+            list: &ListKind,
+        ) -> BTreeMap<String, Vec<&'a Value>> {
+            let mut map: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
             for one in value.and_then(Value::as_array).into_iter().flatten() {
-                map.entry(item_step(one, item, list)).or_default().push(one.clone());
+                map.entry(item_step(one, item, list)).or_default().push(one);
             }
             map
-        };
-        let (before, after) = (index(old), index(new));
+        }
+        let (before, after) = (index(old, item, list), index(new, item, list));
         for step in before.keys().chain(after.keys().filter(|step| !before.contains_key(*step))) {
             path.push(step.clone());
             let none = Vec::new();
             let (left, right) = (before.get(step).unwrap_or(&none), after.get(step).unwrap_or(&none));
             match (left.len(), right.len()) {
-                (0..=1, 0..=1) => compare_at(left.first(), right.first(), item, path, out),
+                (0..=1, 0..=1) => compare_at(left.first().copied(), right.first().copied(), item, path, out),
                 (2.., 2..) => {
                     if left != right {
                         out.modified.insert(path);
