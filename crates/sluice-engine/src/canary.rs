@@ -19,7 +19,7 @@ use crate::pass::{Findings, Pass};
 use crate::pause::{PauseDecision, decide_pause};
 use crate::plan::{Action, Event, Plan};
 use crate::spec::ROUTED_BY;
-use crate::traffic::{ManagedRoute, Routes, Subset, SubsetPair};
+use crate::traffic::{Extra, ManagedRoute, Routes, Subset, SubsetPair};
 use crate::world::{Canary, CanaryScale, InvalidSpec, Spec, Step, Verify, World};
 use crate::{conditions, destinations};
 
@@ -61,13 +61,20 @@ impl<'a> Machine<'a> {
             self.watch_background();
         }
         if self.pass.cause.is_none() && self.pass.is_halted() && !self.pass.is_beyond_analysis() {
-            if let Some(Step::Analysis(analysis)) = self.step() {
-                self.pass.heed(Slot::Step(self.pass.index), &Arc::clone(analysis));
+            match self.step() {
+                Some(Step::Analysis(analysis)) => {
+                    self.pass.heed(Slot::Step(self.pass.index), &Arc::clone(analysis));
+                }
+                Some(Step::Experiment(setup)) => self.pass.heed_trial(&Arc::clone(setup)),
+                _ => {}
             }
         }
         let moves = self.walk();
         if !matches!(self.step(), Some(Step::Analysis(_))) {
             self.pass.drop_run(Slot::Step(self.pass.index));
+        }
+        if !matches!(self.step(), Some(Step::Experiment(_))) {
+            self.pass.status.canary.current_experiment.clear();
         }
         let moves = self.hold_back_routing(self.explain_strictness(moves));
         // An abort of our own is on record, with its cause, before it is carried out: after a crash in
@@ -181,6 +188,24 @@ impl<'a> Machine<'a> {
                         }
                     }
                 }
+                Some(Step::Experiment(_)) if self.pass.is_asleep() && !self.pass.has_trial() => return moves,
+                Some(Step::Experiment(setup)) => {
+                    let setup = Arc::clone(setup);
+                    match self.pass.try_out(&setup) {
+                        Verdict::Passed => self.step_done(),
+                        Verdict::Waits(wait) => {
+                            return Moves { wait: moves.wait.clone().or(Some(wait)), ..self.moves() };
+                        }
+                        Verdict::Failed(cause) => {
+                            self.pass.abort(cause);
+                            return self.moves();
+                        }
+                        Verdict::Inconclusive(wait) => {
+                            self.pass.pause_after_trial();
+                            return Moves { wait: Some(wait), ..self.moves() };
+                        }
+                    }
+                }
                 Some(Step::Unsupported(step)) => {
                     let wait = Wait {
                         reason: WaitReason::Unsupported,
@@ -245,6 +270,7 @@ impl<'a> Machine<'a> {
         self.pass.plan.events.push(Event::normal("RolloutStepCompleted", message));
         self.pass.end_pause();
         self.pass.drop_run(Slot::Step(self.pass.index));
+        self.pass.status.canary.current_experiment.clear();
         self.pass.index += 1;
         self.pass.has_progress = true;
     }
@@ -544,6 +570,7 @@ impl<'a> Machine<'a> {
                 Some((services.stable?.clone(), services.canary?.clone()))
             }),
             managed: if traffic.managed.requested { self.managed() } else { Vec::new() },
+            extra: self.shares_of_trial(),
         };
         if let Some(subsets) = &traffic.subsets {
             routes.stable_hash.clone_from(&subsets.stable.hash);
@@ -568,23 +595,32 @@ impl<'a> Machine<'a> {
         Some(routes)
     }
 
+    /// What the experiment of the step at hand gets.
+    fn shares_of_trial(&self) -> Vec<Extra> {
+        let is_going = self.pass.direction() == moves::Direction::Going && !self.is_retiring();
+        match self.step() {
+            Some(Step::Experiment(setup)) if is_going => self.pass.shares_of_trial(setup),
+            _ => Vec::new(),
+        }
+    }
+
     /// Turns moves into writes on named objects.
     fn carry_out(&mut self, moves: &Moves) {
         let routes = self.routes(moves);
         if self.pass.revise(moves) {
             self.warn(moves, routes.as_ref());
             self.record_router(moves);
-            let weight = routes.as_ref().map(|routes| routes.weight);
+            let asked = routes.as_ref().map(|routes| (routes.weight, routes.extra.clone()));
             let versions = self.pass.versions_by_name();
             let (services, replicas) = (self.services(), self.pass.replicas);
             let (world, plan) = (self.pass.world, &mut self.pass.plan);
             destinations::writes(world, services, &versions, moves, replicas, routes, plan);
-            self.record_weights(weight);
+            self.record_weights(asked);
         }
     }
 
     /// Puts the weights into the status, where dashboards look for them.
-    fn record_weights(&mut self, asked: Option<i64>) {
+    fn record_weights(&mut self, asked: Option<(i64, Vec<Extra>)>) {
         let traffic = &self.pass.world.traffic;
         if self.canary.routing.is_none() {
             self.pass.status.canary.weights = None;
@@ -597,23 +633,39 @@ impl<'a> Machine<'a> {
         let max = self.max_weight();
         let is_swapped =
             self.pass.status.canary.stable_ping_pong != self.pass.rollout.status.canary.stable_ping_pong;
-        let weight = asked.unwrap_or(traffic.weight.requested);
+        let is_asked = asked.is_some();
+        let shown = || traffic.shown.as_ref().map(|shown| shown.extra.clone()).unwrap_or_default();
+        let (weight, extra) = asked.unwrap_or_else(|| (traffic.weight.requested, shown()));
         let weight = if is_swapped { max - weight } else { weight };
         let side = |weight: i64, service: &Option<String>, hash: &str| WeightDestination {
             weight: i32::try_from(weight).unwrap_or(i32::MAX),
             service_name: service.clone().unwrap_or_default(),
             pod_template_hash: hash.to_owned(),
         };
+        let taken: i64 = extra.iter().map(|extra| extra.weight).sum();
+        let additional: Vec<_> =
+            extra.into_iter().map(|one| side(one.weight, &Some(one.service), &one.hash)).collect();
         let weights = TrafficWeights {
             canary: side(weight, &self.canary.canary_service, &self.pass.hash),
-            stable: side(max - weight, &self.canary.stable_service, &self.pass.status.stable_rs),
-            additional: Vec::new(),
-            verified: traffic.verified.map(|verified| verified && asked.is_none()),
+            stable: side(
+                (max - weight - taken).max(0),
+                &self.canary.stable_service,
+                &self.pass.status.stable_rs,
+            ),
+            additional,
+            verified: traffic.verified.map(|verified| verified && !is_asked),
         };
         let old = self.pass.status.canary.weights.as_ref();
-        if old.is_none_or(|old| old.canary.weight != weights.canary.weight) {
+        let is_changed = |old: &TrafficWeights| {
+            old.canary.weight != weights.canary.weight || old.additional != weights.additional
+        };
+        if old.is_none_or(is_changed) {
             let from = old.map_or_else(String::new, |old| format!(" from {}", old.canary.weight));
-            let message = format!("Traffic weight updated{from} to {}", weights.canary.weight);
+            let each = weights.additional.iter().map(|one| format!("{}: {}", one.service_name, one.weight));
+            let each: Vec<_> = each.collect();
+            let more =
+                if each.is_empty() { String::new() } else { format!(", additional: {}", each.join(", ")) };
+            let message = format!("Traffic weight updated{from} to {}{more}", weights.canary.weight);
             self.pass.plan.events.push(Event::normal("TrafficWeightUpdated", message));
         }
         self.pass.status.canary.weights = Some(weights);

@@ -34,6 +34,7 @@ pub mod spec;
 pub mod status;
 pub mod template;
 pub mod traffic;
+pub mod trial;
 pub mod troubles;
 pub mod workload;
 pub mod world;

@@ -54,6 +54,32 @@ pub struct Write {
 /// The writes that a plan can hold.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Create an Experiment; the object is complete once the pods of these ReplicaSets, one for each of its templates,
+    /// are filled in (`trial::object::fill_in`).
+    CreateExperiment {
+        /// Its name.
+        name: String,
+        /// The object.
+        object: Value,
+        /// The ReplicaSets.
+        pods_of: Vec<String>,
+    },
+    /// Ask an Experiment to end.
+    TerminateExperiment {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// Delete an Experiment that nobody needs any more.
+    DeleteExperiment {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The resource version that was looked at.
+        resource_version: String,
+    },
     /// Create a ReplicaSet; the object is complete.
     CreateReplicaSet {
         /// Its name.

@@ -13,7 +13,9 @@ use serde_json::Value;
 use sluice_api::blue_green::BlueGreenStrategy;
 use sluice_api::canary::{CanaryStrategy, ReplicaProgressThreshold, RollingUpdateStrategy};
 use sluice_api::rollout::{ConditionStatus, RolloutSpec};
-use sluice_api::steps::{CanaryStep, RolloutAnalysis, StepKind};
+use sluice_api::steps::{
+    AnalysisTemplateRef, CanaryStep, ExperimentAnalysisRef, ExperimentStep, RolloutAnalysis, StepKind,
+};
 use sluice_api::traffic_routing::TrafficRouting;
 use sluice_api::{IntOrString, keys, step_hash};
 use sluice_lang::pause_duration;
@@ -24,6 +26,7 @@ use crate::moves::Threshold;
 use crate::parts::{self, Metadata, Parts};
 use crate::template::{self, Injected};
 use crate::traffic::ManagedRoute;
+use crate::trial::Setup;
 use crate::workload;
 use crate::world::{
     Background, BlueGreen, Canary, CanaryScale, InvalidSpec, ReplicaSet, Rollout, Routing, Service, Spec,
@@ -304,6 +307,23 @@ fn analyse(analysis: &RolloutAnalysis, object: &sluice_api::Rollout) -> Arc<Anal
     Arc::new(analysis::resolve::with_fields(analysis, &json))
 }
 
+fn setup(block: &ExperimentStep, object: &sluice_api::Rollout) -> Setup {
+    let analysis = |given: &ExperimentAnalysisRef| {
+        let template = AnalysisTemplateRef {
+            template_name: given.template_name.clone(),
+            cluster_scope: given.cluster_scope,
+        };
+        let analysis = RolloutAnalysis {
+            templates: vec![template],
+            args: given.args.clone(),
+            dry_run: block.dry_run.clone(),
+            ..RolloutAnalysis::default()
+        };
+        analyse(&analysis, object)
+    };
+    Setup { analyses: block.analyses.iter().map(analysis).collect(), block: block.clone() }
+}
+
 fn step(step: &CanaryStep, object: &sluice_api::Rollout) -> Step {
     match step.kind() {
         Some(StepKind::SetWeight(weight)) => Step::SetWeight(i64::from(weight)),
@@ -321,7 +341,7 @@ fn step(step: &CanaryStep, object: &sluice_api::Rollout) -> Step {
                 _ => CanaryScale::MatchTrafficWeight,
             })
         }
-        Some(StepKind::Experiment(_)) => Step::Unsupported("experiment"),
+        Some(StepKind::Experiment(experiment)) => Step::Experiment(Arc::new(setup(experiment, object))),
         Some(StepKind::Analysis(analysis)) => Step::Analysis(analyse(analysis, object)),
         Some(StepKind::SetHeaderRoute(route)) => Step::SetHeaderRoute(route.name.clone()),
         Some(StepKind::SetMirrorRoute(route)) => Step::SetMirrorRoute(route.name.clone()),

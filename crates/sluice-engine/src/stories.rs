@@ -6,6 +6,7 @@ mod blue_green;
 mod held;
 mod pods;
 mod routed;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -146,6 +147,7 @@ impl Story {
                 left_workloads: vec![],
                 traffic: Traffic::default(),
                 analysis: crate::analysis::Analyses::default(),
+                trials: vec![],
                 troubles: BTreeMap::new(),
                 pods: None,
                 settings: Settings::default(),
@@ -422,6 +424,9 @@ impl Story {
             Action::CreateRun { name, .. } => format!("create run {name}"),
             Action::TerminateRun { name, .. } => format!("terminate run {name}"),
             Action::DeleteRun { name, .. } => format!("delete run {name}"),
+            Action::CreateExperiment { name, .. } => format!("create experiment {name}"),
+            Action::TerminateExperiment { name, .. } => format!("terminate experiment {name}"),
+            Action::DeleteExperiment { name, .. } => format!("delete experiment {name}"),
             other => format!("{other:?}"),
         });
         match action {
@@ -478,6 +483,9 @@ impl Story {
             Action::CreateRun { .. } | Action::TerminateRun { .. } | Action::DeleteRun { .. } => {
                 analysis::carry_out(self, action);
             }
+            Action::CreateExperiment { .. }
+            | Action::TerminateExperiment { .. }
+            | Action::DeleteExperiment { .. } => trial::carry_out(self, action),
             Action::Route(_) => {}
         }
     }

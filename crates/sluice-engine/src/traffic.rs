@@ -26,6 +26,19 @@ pub struct Routes {
     pub ping_pong: Option<(String, String)>,
     /// The managed routes that are to be there, the one with precedence first.
     pub managed: Vec<ManagedRoute>,
+    /// Where experiments get a share of what stable has.
+    pub extra: Vec<Extra>,
+}
+
+/// A further destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extra {
+    /// The Service that leads to its pods.
+    pub service: String,
+    /// The hash of its pods.
+    pub hash: String,
+    /// Its weight.
+    pub weight: i64,
 }
 
 /// A route that a step asks for.

@@ -19,6 +19,7 @@ use crate::parts::Parts;
 use crate::replicas::Corridor;
 use crate::template::{self, Injected, TemplateDigest};
 use crate::traffic::{ManagedRoute, Routes, SubsetPair};
+use crate::trial::{Setup, Trial};
 
 /// Everything that one Rollout's decision can depend on.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct World {
     pub traffic: Traffic,
     /// Its analysis runs, and what they are made of.
     pub analysis: Analyses,
+    /// The Experiments that it owns.
+    pub trials: Vec<Arc<Trial>>,
     /// The Rollout's pods, looked at only while a restart is due.
     pub pods: Option<Vec<Pod>>,
     /// Why pods are not available, by name of their ReplicaSet.
@@ -280,24 +283,27 @@ impl Strategy {
         }
     }
 
-    /// The analyses that it asks for, with the fields that do, below `spec.strategy`, and whether it is one
-    /// that goes on until the update ends.
+    /// The analyses that it asks for, with the fields that name their templates, below `spec.strategy`, and whether
+    /// one may go on until somebody ends it.
     pub fn analyses(&self) -> Vec<(String, &Arc<Analysis>, bool)> {
         match self {
             Strategy::Canary(canary) => {
-                let steps = canary.steps.iter().enumerate().filter_map(|(index, step)| match step {
+                let steps = canary.steps.iter().enumerate().flat_map(|(index, step)| match step {
                     Step::Analysis(analysis) => {
-                        Some((format!("canary.steps[{index}].analysis"), analysis, false))
+                        vec![(format!("canary.steps[{index}].analysis.templates"), analysis, false)]
                     }
-                    _ => None,
+                    Step::Experiment(setup) => setup.analyses_at(index),
+                    _ => Vec::new(),
                 });
-                let background =
-                    canary.background.iter().map(|one| ("canary.analysis".to_owned(), &one.analysis, true));
+                let background = canary
+                    .background
+                    .iter()
+                    .map(|one| ("canary.analysis.templates".to_owned(), &one.analysis, true));
                 steps.chain(background).collect()
             }
             Strategy::BlueGreen(strategy) => [
-                ("blueGreen.prePromotionAnalysis", &strategy.pre_promotion),
-                ("blueGreen.postPromotionAnalysis", &strategy.post_promotion),
+                ("blueGreen.prePromotionAnalysis.templates", &strategy.pre_promotion),
+                ("blueGreen.postPromotionAnalysis.templates", &strategy.post_promotion),
             ]
             .into_iter()
             .filter_map(|(field, analysis)| Some((field.to_owned(), analysis.as_ref()?, false)))
@@ -450,7 +456,7 @@ pub enum Verify {
 }
 
 /// One step of a canary.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Step {
     /// `setWeight`.
     SetWeight(i64),
@@ -464,6 +470,8 @@ pub enum Step {
     SetMirrorRoute(String),
     /// `analysis`.
     Analysis(Arc<Analysis>),
+    /// `experiment`.
+    Experiment(Arc<Setup>),
     /// A kind that this build does not carry out; the text names it.
     Unsupported(&'static str),
 }
@@ -487,6 +495,7 @@ impl Step {
             Step::SetHeaderRoute(name) => format!("setHeaderRoute: {name}"),
             Step::SetMirrorRoute(name) => format!("setMirrorRoute: {name}"),
             Step::Analysis(_) => "analysis".into(),
+            Step::Experiment(_) => "experiment".into(),
             Step::Unsupported(kind) => (*kind).into(),
         }
     }

@@ -129,10 +129,10 @@ pub enum Verdict {
 }
 
 /// What ends a pause after a run that could not tell good from bad.
-const PERSON: &str = "a person's word: promote, abort, or resume to ask again";
+pub const PERSON: &str = "a person's word: promote, abort, or resume to ask again";
 
 /// A phase and why, in words.
-fn says(phase: AnalysisPhase, message: &str) -> String {
+pub fn says(phase: AnalysisPhase, message: &str) -> String {
     let phase = if phase == AnalysisPhase::Unset { AnalysisPhase::Pending } else { phase };
     if message.is_empty() { phase.to_string() } else { format!("{phase}: {message}") }
 }
@@ -160,18 +160,18 @@ fn current(status: &RolloutStatus) -> BTreeSet<&str> {
 
 /// Returns the first analysis of a spec that cannot be run, in the words of the condition.
 pub fn check(world: &World, spec: &Spec) -> Option<String> {
-    for (field, analysis, is_background) in spec.strategy.analyses() {
+    for (field, analysis, may_be_endless) in spec.strategy.analyses() {
         let names: Vec<_> = analysis.block.templates.iter().map(|t| t.template_name.as_str()).collect();
-        let problem = check_one(analysis, &world.analysis.templates, is_background);
+        let problem = check_one(analysis, &world.analysis.templates, may_be_endless);
         if let Some(problem) = problem {
             let names = names.join(",");
-            return Some(format!("spec.strategy.{field}.templates: Invalid value: \"{names}\": {problem}"));
+            return Some(format!("spec.strategy.{field}: Invalid value: \"{names}\": {problem}"));
         }
     }
     None
 }
 
-fn check_one(analysis: &Analysis, templates: &Templates, is_background: bool) -> Option<String> {
+fn check_one(analysis: &Analysis, templates: &Templates, may_be_endless: bool) -> Option<String> {
     if let Some(problem) = &analysis.problem {
         return Some(problem.clone());
     }
@@ -183,7 +183,7 @@ fn check_one(analysis: &Analysis, templates: &Templates, is_background: bool) ->
     let endless = found
         .iter()
         .flat_map(|(reference, template)| template.metrics.iter().map(move |metric| (reference, metric)))
-        .find(|(_, metric)| !is_background && run::is_endless(metric));
+        .find(|(_, metric)| !may_be_endless && run::is_endless(metric));
     if let Some((reference, metric)) = endless {
         let count = metric.count.as_ref().map_or_else(|| "<nil>".to_owned(), ToString::to_string);
         return Some(format!(
@@ -384,6 +384,9 @@ impl Pass<'_> {
 
     /// What a pause that leaves the judgement to a person waits for.
     pub fn explain_inconclusive(&self) -> Option<Wait> {
+        if let Some(wait) = self.explain_trial() {
+            return Some(wait);
+        }
         let find = |is: fn(AnalysisPhase) -> bool| recorded(&self.status).find(|run| is(run.status));
         let run = find(|phase| phase == AnalysisPhase::Inconclusive)
             .or_else(|| find(|phase| phase == AnalysisPhase::Successful))?;
@@ -433,5 +436,6 @@ impl Pass<'_> {
             writes.push(Write { action, reason });
         }
         self.last_writes.extend(writes);
+        self.tend_trials();
     }
 }

@@ -164,7 +164,7 @@ fn unique<'a, T: Clone + 'a>(
 }
 
 /// The value that a Rollout gives to an argument. Fields of it are filled in already, see [`with_fields`].
-fn value(given: &AnalysisRunArgument, hashes: Hashes<'_>) -> Result<String, String> {
+pub fn value(given: &AnalysisRunArgument, hashes: Hashes<'_>) -> Result<String, String> {
     let which = given.value_from.as_ref().and_then(|from| from.pod_template_hash_value.as_deref());
     match which {
         None => Ok(given.value.clone()),

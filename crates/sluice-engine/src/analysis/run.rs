@@ -83,10 +83,14 @@ pub enum RunOwner {
 
 /// What a run measures, as one number. Differs between processes' builds, so it is never written.
 pub fn body(spec: &AnalysisRunSpec) -> u64 {
-    let mut parts = json!([spec.metrics, spec.dry_run, spec.measurement_retention, spec.args]);
-    strip(&mut parts);
+    digest(json!([spec.metrics, spec.dry_run, spec.measurement_retention, spec.args]))
+}
+
+/// A value that says the same as another one has the same number.
+pub fn digest(mut value: Value) -> u64 {
+    strip(&mut value);
     let mut hasher = DefaultHasher::new();
-    parts.to_string().hash(&mut hasher);
+    value.to_string().hash(&mut hasher);
     hasher.finish()
 }
 
@@ -246,36 +250,65 @@ impl Default for RunLimits {
     }
 }
 
-/// The finished runs that nobody needs, of `others`: the newest first, without those that count. What a version in
-/// use (by its hash) was last told at each of its places stays, whatever the limits.
+/// The finished runs that nobody needs, of `others`: the newest first, without those that count.
 pub fn surplus<'a>(
     others: &[&'a Arc<Run>],
     sets: &[Arc<ReplicaSet>],
     in_use: [&str; 2],
     limits: RunLimits,
 ) -> Vec<(&'a Run, String)> {
+    let ended: Vec<&'a Run> =
+        others.iter().map(|run| &***run).filter(|run| run.phase.is_terminal()).collect();
+    let is_good = |run: &Run| run.phase == AnalysisPhase::Successful;
+    let facts: Vec<Ended> = ended
+        .iter()
+        .map(|run| Ended { hash: &run.hash, place: (&run.kind, run.step), is_good: is_good(run) })
+        .collect();
+    let surplus = surplus_of(&facts, sets, in_use, limits).into_iter();
+    surplus.filter_map(|(index, reason)| Some((*ended.get(index)?, reason))).collect()
+}
+
+/// What counts of a run or an experiment that has ended, when it is asked who still needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended<'a> {
+    /// The version that it was about.
+    pub hash: &'a str,
+    /// The place that it was for.
+    pub place: (&'a str, Option<usize>),
+    /// It ended well.
+    pub is_good: bool,
+}
+
+/// Which of `ended`, the newest first, nobody needs, and why. What a version in use (by its hash) was last told at
+/// each of its places stays, whatever the limits.
+pub fn surplus_of(
+    ended: &[Ended],
+    sets: &[Arc<ReplicaSet>],
+    in_use: [&str; 2],
+    limits: RunLimits,
+) -> Vec<(usize, String)> {
     let (mut successful, mut unsuccessful) = (0, 0);
     let mut surplus = Vec::new();
     let mut places = BTreeSet::new();
-    for run in others.iter().filter(|run| run.phase.is_terminal()) {
-        let is_last_word = places.insert((&run.hash, &run.kind, run.step));
-        if is_last_word && !run.hash.is_empty() && in_use.contains(&run.hash.as_str()) {
+    for (index, one) in ended.iter().enumerate() {
+        let is_last_word = places.insert((one.hash, one.place));
+        if is_last_word && !one.hash.is_empty() && in_use.contains(&one.hash) {
             continue;
         }
         let is_of_a_version =
-            sets.iter().any(|set| !run.hash.is_empty() && set.hash == run.hash && !set.is_deleting);
+            sets.iter().any(|set| !one.hash.is_empty() && set.hash == one.hash && !set.is_deleting);
         if !is_of_a_version {
-            surplus.push((&***run, "its version is gone".to_owned()));
+            surplus.push((index, "its version is gone".to_owned()));
             continue;
         }
-        let (kept, limit, what) = if run.phase == AnalysisPhase::Successful {
+        let (kept, limit, what) = if one.is_good {
             (&mut successful, limits.successful, "successful")
         } else {
             (&mut unsuccessful, limits.unsuccessful, "unsuccessful")
         };
         *kept += 1;
         if *kept > limit {
-            surplus.push((&***run, format!("more than {limit} {what} runs")));
+            surplus.push((index, format!("more than {limit} {what} runs")));
         }
     }
     surplus
