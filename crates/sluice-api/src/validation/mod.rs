@@ -16,6 +16,7 @@ use crate::rollout::Rollout;
 
 mod analysis;
 mod experiment;
+mod gates;
 mod pod_template;
 mod selector;
 mod steps;

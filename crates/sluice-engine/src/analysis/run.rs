@@ -216,7 +216,10 @@ pub fn first_mistake(spec: &AnalysisRunSpec) -> Option<String> {
     if fixed.metrics.is_empty() {
         return None;
     }
-    validation::validate_analysis_run(&fixed).first().map(ToString::to_string)
+    // What judges the change may be among those that are left out.
+    let is_partial = fixed.metrics.len() < spec.metrics.len();
+    let mistakes = validation::validate_analysis_run(&fixed);
+    mistakes.iter().find(|mistake| !is_partial || mistake.path != "metrics").map(ToString::to_string)
 }
 
 /// The reason of the event about a phase, and whether it is a warning.
