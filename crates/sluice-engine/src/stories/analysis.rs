@@ -589,3 +589,41 @@ fn a_run_whose_limits_tighten_is_told_where_its_rollout_stands() {
         assert!(told <= 2 && (told > 0) == follows, "{:?}", story.log);
     }
 }
+
+#[test]
+fn gates_that_cannot_work_hold_the_update_before_anything_is_measured() {
+    let gate = |more: Value| {
+        let mut metric = json!({"name": "errors", "provider": {"prometheus": {"query": "up{{args.v}}"}}});
+        metric.as_object_mut().expect("a metric").extend(more.as_object().expect("fields").clone());
+        metric
+    };
+    let payments = json!({
+        "name": "payments", "origin": "dependency", "interval": "30s", "successCondition": "true",
+        "provider": {"prometheus": {"query": "up"}},
+    });
+    for (metrics, expected) in [
+        (
+            json!([gate(
+                json!({"thresholds": {"max": 1}, "baseline": {"query": "q", "method": "sequential"}})
+            )]),
+            "metric errors: baseline.method is sequential, which is not carried out by this build",
+        ),
+        (
+            json!([gate(json!({"minSamples": 5}))]),
+            "metric errors: minSamples needs samples: set samples.query",
+        ),
+        (json!([payments]), "metrics: origin is dependency in every metric (payments)"),
+        // One that goes on as long as the others does not run indefinitely.
+        (json!([gate(json!({})), payments]), ""),
+    ] {
+        let mut story = five(&[weight(20), analysis()]);
+        let spec = json!({"args": [{"name": "v", "value": "1"}], "metrics": metrics});
+        let template: AnalysisTemplateSpec = serde_json::from_value(spec).expect("a template");
+        story.world.analysis.templates.insert(reference("checks"), Arc::new(template));
+        story.image("2");
+        story.settle();
+        let message = &story.world.rollout.status.message;
+        assert_eq!(story.runs().is_empty(), !expected.is_empty(), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
+}
