@@ -105,9 +105,8 @@ fn number(value: &Value, depth: usize) -> Figure {
         return Figure::Mistake("the result holds no number near its surface".to_owned());
     };
     match value {
-        Value::Nil => Figure::NoData,
         Value::Float(x) if x.is_finite() => Figure::Number(*x),
-        Value::Float(_) => Figure::NoData,
+        Value::Nil | Value::Float(_) => Figure::NoData,
         #[expect(clippy::cast_precision_loss, reason = "counts of requests are far below 2^53")]
         Value::Int(n) | Value::Int64(n) => Figure::Number(*n as f64),
         Value::String(text) => match text.trim().parse::<f64>() {

@@ -23,7 +23,7 @@ pub fn gate_mistakes(metric: &Metric) -> Vec<String> {
     if !metric.warm_up.is_empty() && !has_placeholder(&metric.warm_up) {
         match go_duration::parse(&metric.warm_up) {
             Ok(time) if time.is_negative() => {
-                mistakes.push(format!("warmUp is {:?}: must not be negative, such as 2m", metric.warm_up))
+                mistakes.push(format!("warmUp is {:?}: must not be negative, such as 2m", metric.warm_up));
             }
             Ok(_) => {}
             Err(error) => mistakes.push(format!("invalid warmUp string: {error}; write a time such as 2m")),

@@ -317,7 +317,7 @@ fn tasks(
         match metric {
             Ok(metric) => tasks.push(task(metric)),
             Err(message) => {
-                blocked.push(task::Blocked { task: task((want.term.metric.clone(), Vec::new())), message })
+                blocked.push(task::Blocked { task: task((want.term.metric.clone(), Vec::new())), message });
             }
         }
     }

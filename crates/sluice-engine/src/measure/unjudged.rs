@@ -5,7 +5,6 @@
 
 use jiff::Timestamp;
 use sluice_api::analysis::{AnalysisPhase, AnalysisRunStatus, Measurement, MetricResult};
-use sluice_api::meta::Time;
 
 use super::terms::Term;
 
@@ -23,21 +22,14 @@ pub fn is_in_warm_up(term: &Term, status: &AnalysisRunStatus, measurement: &Meas
             false
         }
     };
-    is_an_answer
-        && ends_at(term, status).is_none_or(|end| {
-            let Some(end) = end else { return false };
-            measurement.started_at.is_none_or(|started| started.timestamp() < end)
-        })
-}
-
-/// When the warm-up ends: `Some(None)` if there is none, `None` if the run has yet to begin.
-#[expect(clippy::option_option, reason = "no warm-up and no beginning are two things")]
-fn ends_at(term: &Term, status: &AnalysisRunStatus) -> Option<Option<Timestamp>> {
-    let Some(warm_up) = term.gate.warm_up.filter(jiff::SignedDuration::is_positive) else {
-        return Some(None);
+    let warm_up = term.gate.warm_up.filter(|warm_up| warm_up.is_positive() && is_an_answer);
+    let Some(warm_up) = warm_up else { return false };
+    let (Some(begun), Some(started)) = (status.started_at, measurement.started_at) else {
+        // The run begins with this measurement.
+        return true;
     };
-    let started = status.started_at.map(Time::timestamp)?;
-    Some(Some(started.checked_add(warm_up).unwrap_or(Timestamp::MAX)))
+    let end = begun.timestamp().checked_add(warm_up).unwrap_or(Timestamp::MAX);
+    started.timestamp() < end
 }
 
 /// Marks a measurement as one that is only shown.
