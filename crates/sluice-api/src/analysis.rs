@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::gates::{Baseline, InsufficientTraffic, Origin, Samples, Thresholds};
 use crate::kind::kind;
 use crate::meta::{IntOrString, Time, is_zero, text_enum};
 use crate::providers::MetricProvider;
@@ -162,6 +163,30 @@ pub struct Metric {
     pub consecutive_success_limit: Option<IntOrString>,
     /// Who measures. Exactly one is to be set.
     pub provider: MetricProvider,
+    /// Whose health it shows: own (default), or dependency, which never fails the run; while it is bad, bad
+    /// measurements of the others count as inconclusive. Extension.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(extend("enum" = ["own", "dependency"]))]
+    pub origin: Origin,
+    /// Time from the beginning of the run in which measurements are shown and not judged. Extension.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warm_up: String,
+    /// Samples below which nothing is said of good and bad. Needs samples. Extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_samples: Option<IntOrString>,
+    /// Where the number of samples is taken from. Extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<Samples>,
+    /// What too few samples come to, or no data: inconclusive (default), pass or fail. Extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["inconclusive", "pass", "fail"]))]
+    pub on_insufficient_traffic: Option<InsufficientTraffic>,
+    /// Limits that may tighten from step to step. Extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// The stable version in the same window, for comparison. Needs thresholds. Extension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
 }
 
 text_enum! {

@@ -73,3 +73,7 @@ pub const ALB_ANNOTATION_PREFIX: &str = "alb.ingress.kubernetes.io";
 
 /// Prefix of all labels and annotations that Argo Rollouts does not know.
 pub const EXTENSION_PREFIX: &str = "sluice.dev/";
+/// Annotation of an AnalysisRun: index of the step at which its Rollout stands.
+pub const AT_STEP: &str = "sluice.dev/at-step";
+/// Annotation of an AnalysisRun: weight at which its Rollout stands, as setWeight names it.
+pub const AT_WEIGHT: &str = "sluice.dev/at-weight";

@@ -15,6 +15,7 @@ pub mod traffic_routing;
 
 pub mod analysis;
 pub mod experiment;
+pub mod gates;
 pub mod providers;
 
 pub mod keys;

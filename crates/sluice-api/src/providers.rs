@@ -2,6 +2,7 @@
 //!
 //! It decides the wire form and which provider a metric names. How one is asked is not known here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -99,6 +100,102 @@ impl MetricProvider {
         ];
         let plugins = self.plugin.iter().map(|(name, config)| Provider::Plugin(name, config));
         typed.into_iter().flatten().chain(plugins).collect()
+    }
+}
+
+impl Provider<'_> {
+    /// The name of the field that holds it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Prometheus(_) => "prometheus",
+            Self::Kayenta(_) => "kayenta",
+            Self::Web(_) => "web",
+            Self::Datadog(_) => "datadog",
+            Self::Wavefront(_) => "wavefront",
+            Self::NewRelic(_) => "newRelic",
+            Self::Job(_) => "job",
+            Self::CloudWatch(_) => "cloudWatch",
+            Self::Graphite(_) => "graphite",
+            Self::Influxdb(_) => "influxdb",
+            Self::SkyWalking(_) => "skywalking",
+            Self::Plugin(..) => "plugin",
+        }
+    }
+
+    /// The text of its query, if it is asked by one.
+    pub fn query(&self) -> Option<Cow<'_, str>> {
+        let one = |query: &'_ str| Some(Cow::Owned(query.to_owned()));
+        match self {
+            Self::Prometheus(block) => one(&block.query),
+            Self::Datadog(block) if block.queries.is_empty() => one(&block.query),
+            Self::Datadog(block) => {
+                let queries = block.queries.iter().map(|(name, query)| format!("{name}: {query}"));
+                let formula = Some(&block.formula).filter(|formula| !formula.is_empty()).cloned();
+                Some(queries.chain(formula).collect::<Vec<_>>().join("; ").into())
+            }
+            Self::Wavefront(block) => one(&block.query),
+            Self::NewRelic(block) => one(&block.query),
+            Self::CloudWatch(block) => serde_json::to_string(&block.metric_data_queries).ok().map(Cow::Owned),
+            Self::Graphite(block) => one(&block.query),
+            Self::Influxdb(block) => one(&block.query),
+            Self::SkyWalking(block) => one(&block.query),
+            Self::Kayenta(_) | Self::Web(_) | Self::Job(_) | Self::Plugin(..) => None,
+        }
+    }
+
+    /// The same provider with another query, or `None` where there is none to replace. Everything else stays,
+    /// so that the answer comes from the same place and the same window.
+    pub fn with_query(&self, query: &str) -> Option<MetricProvider> {
+        let mut other = MetricProvider::default();
+        let query = query.to_owned();
+        match *self {
+            Self::Prometheus(block) => {
+                other.prometheus = Some(PrometheusMetric { query, ..block.clone() });
+            }
+            Self::Datadog(block) => {
+                let (queries, formula) = (BTreeMap::new(), String::new());
+                other.datadog = Some(DatadogMetric { query, queries, formula, ..block.clone() });
+            }
+            Self::Wavefront(block) => other.wavefront = Some(WavefrontMetric { query, ..block.clone() }),
+            Self::NewRelic(block) => other.new_relic = Some(NewRelicMetric { query, ..block.clone() }),
+            Self::CloudWatch(block) => {
+                // An expression may go by the ids of the other queries.
+                let mut block = block.clone();
+                block.metric_data_queries.iter_mut().for_each(|query| query.return_data = Some(false));
+                let period = block.metric_data_queries.iter().find_map(|query| {
+                    query.period.clone().or_else(|| query.metric_stat.as_ref()?.period.clone())
+                });
+                block.metric_data_queries.push(CloudWatchQuery {
+                    id: "sluice_reading".to_owned(),
+                    expression: Some(query),
+                    period,
+                    return_data: Some(true),
+                    ..CloudWatchQuery::default()
+                });
+                other.cloud_watch = Some(block);
+            }
+            Self::Graphite(block) => other.graphite = Some(GraphiteMetric { query, ..block.clone() }),
+            Self::Influxdb(block) => other.influxdb = Some(InfluxdbMetric { query, ..block.clone() }),
+            Self::SkyWalking(block) => other.skywalking = Some(SkyWalkingMetric { query, ..block.clone() }),
+            Self::Kayenta(_) | Self::Web(_) | Self::Job(_) | Self::Plugin(..) => return None,
+        }
+        Some(other)
+    }
+
+    /// Whether it gives a result that can be judged here. The others judge by themselves.
+    pub fn gives_a_result(&self) -> bool {
+        match self {
+            Self::Prometheus(_)
+            | Self::Web(_)
+            | Self::Datadog(_)
+            | Self::Wavefront(_)
+            | Self::NewRelic(_)
+            | Self::CloudWatch(_)
+            | Self::Graphite(_)
+            | Self::Influxdb(_)
+            | Self::SkyWalking(_) => true,
+            Self::Kayenta(_) | Self::Job(_) | Self::Plugin(..) => false,
+        }
     }
 }
 
@@ -541,4 +638,56 @@ pub struct KayentaScopeDetail {
     /// End.
     #[serde(skip_serializing_if = "is_zero")]
     pub end: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A provider => whether its query can be replaced, and whether its result is judged here.
+    #[test]
+    fn queries_are_replaced_where_there_is_one() {
+        for (block, replaced) in [
+            (
+                json!({"prometheus": {"query": "a", "address": "http://p"}}),
+                Some(json!({"prometheus": {"query": "b", "address": "http://p"}})),
+            ),
+            (
+                json!({"datadog": {"queries": {"a": "q"}, "formula": "a", "apiVersion": "v2"}}),
+                Some(json!({"datadog": {"query": "b", "apiVersion": "v2"}})),
+            ),
+            (json!({"wavefront": {"query": "a"}}), Some(json!({"wavefront": {"query": "b"}}))),
+            (
+                json!({"newRelic": {"query": "a", "profile": "p"}}),
+                Some(json!({"newRelic": {"query": "b", "profile": "p"}})),
+            ),
+            (
+                json!({"cloudWatch": {"metricDataQueries": [{"id": "m", "expression": "x", "period": 60}]}}),
+                Some(json!({"cloudWatch": {"metricDataQueries": [
+                    {"id": "m", "expression": "x", "period": 60, "returnData": false},
+                    {"id": "sluice_reading", "expression": "b", "period": 60, "returnData": true},
+                ]}})),
+            ),
+            (json!({"graphite": {"query": "a"}}), Some(json!({"graphite": {"query": "b"}}))),
+            (json!({"influxdb": {"query": "a"}}), Some(json!({"influxdb": {"query": "b"}}))),
+            (
+                json!({"skywalking": {"query": "a", "interval": "1m"}}),
+                Some(json!({"skywalking": {"query": "b", "interval": "1m"}})),
+            ),
+            (json!({"web": {"url": "http://w"}}), None),
+            (json!({"job": {"spec": {}}}), None),
+            (json!({"kayenta": {}}), None),
+            (json!({"plugin": {"p": {}}}), None),
+        ] {
+            let provider: MetricProvider = serde_json::from_value(block.clone()).expect("a provider");
+            let named = provider.providers();
+            let other =
+                named[0].with_query("b").map(|other| serde_json::to_value(other).expect("plain data"));
+            assert_eq!(other, replaced, "{block}");
+            assert_eq!(named[0].query().is_some(), replaced.is_some(), "{block}");
+            let judges_itself = ["job", "kayenta", "plugin"].contains(&named[0].name());
+            assert_eq!(named[0].gives_a_result(), !judges_itself, "{block}");
+        }
+    }
 }

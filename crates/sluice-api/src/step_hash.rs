@@ -7,17 +7,33 @@
 //! keys sorted, no spaces, and `<`, `>`, `&`, U+2028 and U+2029 escaped. Its 32-bit FNV-1a sum is
 //! written in decimal and each digit replaced by a letter or digit that is safe in a name.
 
+use std::borrow::Cow;
 use std::io;
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
+use crate::gates::OnFailure;
 use crate::steps::CanaryStep;
 
 /// Returns the hash of the steps; no steps at all hash as `null`.
 pub fn step_hash(steps: &[CanaryStep]) -> String {
-    let json = if steps.is_empty() { b"null".to_vec() } else { go_json(&steps) };
+    let json = if steps.is_empty() { b"null".to_vec() } else { go_json(&known_to_argo(steps)) };
     safe_encode(fnv1a_32(&json))
+}
+
+/// The steps as Argo Rollouts reads them, which leaves out what it does not know. With fields of ours in the
+/// hash, each change of controllers would start the steps again.
+fn known_to_argo(steps: &[CanaryStep]) -> Cow<'_, [CanaryStep]> {
+    let is_ours =
+        |step: &CanaryStep| step.analysis.as_ref().is_some_and(|a| a.on_failure != OnFailure::Abort);
+    if !steps.iter().any(is_ours) {
+        return steps.into();
+    }
+    let mut steps = steps.to_vec();
+    let analyses = steps.iter_mut().filter_map(|step| step.analysis.as_mut());
+    analyses.for_each(|analysis| analysis.on_failure = OnFailure::Abort);
+    steps.into()
 }
 
 /// Writes a value as Go's JSON encoder would.
@@ -193,5 +209,16 @@ mod tests {
         let mut with_collision = template.as_bytes().to_vec();
         with_collision.extend([1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(safe_encode(fnv1a_32(&with_collision)), "66f5ffbbdb");
+    }
+
+    #[test]
+    fn fields_of_ours_do_not_count() {
+        let steps = |more: &str| -> Vec<CanaryStep> {
+            let json = format!(
+                r#"[{{"setWeight":5}},{{"analysis":{{"templates":[{{"templateName":"t"}}]{more}}}}}]"#
+            );
+            serde_json::from_str(&json).unwrap()
+        };
+        assert_eq!(step_hash(&steps(r#","onFailure":"pause""#)), step_hash(&steps("")));
     }
 }

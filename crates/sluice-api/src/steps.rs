@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sluice_lang::pause_duration::{self, PauseDurationError};
 
+use crate::gates::OnFailure;
 use crate::meta::{IntOrString, LabelSelector, PodTemplateMetadata, RawObject, is_zero};
 
 /// One step of a canary. Exactly one field is to be set.
@@ -225,6 +226,10 @@ pub struct RolloutAnalysis {
     /// Labels and annotations for the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub analysis_run_metadata: Option<PodTemplateMetadata>,
+    /// What follows a failure: abort (default), or pause, which leaves the judgement to a person. Extension.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(extend("enum" = ["abort", "pause"]))]
+    pub on_failure: OnFailure,
 }
 
 /// Analysis that runs beside the steps.
@@ -249,6 +254,10 @@ pub struct BackgroundAnalysis {
     /// Index of the step at which the run starts. Default 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub starting_step: Option<i32>,
+    /// What follows a failure: abort (default), or pause, which leaves the judgement to a person. Extension.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(extend("enum" = ["abort", "pause"]))]
+    pub on_failure: OnFailure,
 }
 
 impl BackgroundAnalysis {
@@ -260,6 +269,7 @@ impl BackgroundAnalysis {
             dry_run: self.dry_run.clone(),
             measurement_retention: self.measurement_retention.clone(),
             analysis_run_metadata: self.analysis_run_metadata.clone(),
+            on_failure: self.on_failure,
         }
     }
 }

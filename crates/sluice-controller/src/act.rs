@@ -287,6 +287,10 @@ impl Actor<'_> {
                 self.delete(Kind::ReplicaSet, name, uid, resource_version, traces).await
             }
             Action::CreateRun { name, object } => self.create_run(name, object, traces).await,
+            Action::PlaceRun { name, uid, annotations } => {
+                let body = json!({"metadata": {"uid": uid, "annotations": annotations}});
+                self.patch(Kind::AnalysisRun, name, body, traces).await.map(|_| ())
+            }
             Action::TerminateRun { name, uid } => {
                 // Its status is written all the time; that it is still the same one is all that matters.
                 let body = json!({"metadata": {"uid": uid}, "spec": {"terminate": true}});

@@ -277,10 +277,7 @@ impl<'a> Machine<'a> {
 
     /// The weight at a position: the nearest `setWeight` at or before it.
     fn weight_at(&self, index: usize) -> i64 {
-        let mut steps = self.canary.steps.iter().take(index + 1).rev();
-        let weight =
-            steps.find_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None });
-        weight.unwrap_or(0)
+        self.canary.weight_at(index)
     }
 
     /// The size that the nearest `setCanaryScale` asks for.

@@ -179,6 +179,15 @@ pub enum Action {
         /// The object.
         object: Value,
     },
+    /// Tell an analysis run where its Rollout stands, because its limits depend on that.
+    PlaceRun {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+        /// The annotations that say so.
+        annotations: BTreeMap<String, String>,
+    },
     /// Ask an analysis run to end.
     TerminateRun {
         /// Its name.

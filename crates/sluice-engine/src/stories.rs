@@ -422,6 +422,7 @@ impl Story {
             Action::Evict { pod } => format!("evict {pod}"),
             Action::ScaleWorkload { name, replicas, .. } => format!("scale workload {name} {replicas}"),
             Action::CreateRun { name, .. } => format!("create run {name}"),
+            Action::PlaceRun { name, annotations, .. } => format!("place run {name} {annotations:?}"),
             Action::TerminateRun { name, .. } => format!("terminate run {name}"),
             Action::DeleteRun { name, .. } => format!("delete run {name}"),
             Action::CreateExperiment { name, .. } => format!("create experiment {name}"),
@@ -480,7 +481,10 @@ impl Story {
                 crate::workload::tests::carry_out(Arc::make_mut(workload), *replicas, annotations);
                 self.world.left_workloads.retain(|workload| workload.drained.is_some());
             }
-            Action::CreateRun { .. } | Action::TerminateRun { .. } | Action::DeleteRun { .. } => {
+            Action::CreateRun { .. }
+            | Action::PlaceRun { .. }
+            | Action::TerminateRun { .. }
+            | Action::DeleteRun { .. } => {
                 analysis::carry_out(self, action);
             }
             Action::CreateExperiment { .. }

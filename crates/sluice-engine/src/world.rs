@@ -364,6 +364,16 @@ pub struct Canary {
     pub abort_scale_down_delay: (Option<SignedDuration>, bool),
 }
 
+impl Canary {
+    /// The weight at a position: the nearest `setWeight` at or before it.
+    pub fn weight_at(&self, index: usize) -> i64 {
+        let mut steps = self.steps.iter().take(index.saturating_add(1)).rev();
+        let weight =
+            steps.find_map(|step| if let Step::SetWeight(weight) = step { Some(*weight) } else { None });
+        weight.unwrap_or(0)
+    }
+}
+
 /// An analysis beside the steps.
 #[derive(Clone, Debug)]
 pub struct Background {

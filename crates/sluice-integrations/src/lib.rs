@@ -241,7 +241,7 @@ pub fn provider(metric: &Metric, context: &Context) -> Result<Box<dyn MetricProv
     let named = only_provider(metric)?;
     let secrets = redaction::Redaction::new(&named, context);
     let made = build(&named, metric, context).map_err(|error| secrets.error(error))?;
-    Ok(Box::new(redaction::Redacted::new(name(&named), made, secrets)))
+    Ok(Box::new(redaction::Redacted::new(named.name(), made, secrets)))
 }
 
 fn build(
@@ -261,7 +261,7 @@ fn build(
         Provider::SkyWalking(block) => Box::new(sky_walking::SkyWalking::new(block)?),
         Provider::Kayenta(block) => Box::new(kayenta::Kayenta::new(block, &metric.interval, context)?),
         Provider::Job(_) | Provider::Plugin(..) => {
-            let field = name(named);
+            let field = named.name();
             let problem = format!("metric {:?}: {field} is not measured by requests", metric.name);
             return Err(ProviderError::configuration(format!("provider.{field}"), problem));
         }
@@ -274,30 +274,12 @@ fn only_provider(metric: &Metric) -> Result<Provider<'_>, ProviderError> {
         (_, None) => ("no provider specified", "set one".to_owned()),
         (1, Some(only)) => return Ok(only),
         (_, Some(_)) => {
-            let fields: Vec<&str> = metric.provider.providers().iter().map(name).collect();
+            let fields: Vec<&str> = metric.provider.providers().iter().map(Provider::name).collect();
             ("multiple providers specified", format!("{}; keep one", fields.join(", ")))
         }
     };
     let problem = format!("{problem}: metric {:?}: provider: {fields}", metric.name);
     Err(ProviderError::configuration("provider", problem))
-}
-
-/// The name of the field that holds a provider.
-fn name(provider: &Provider<'_>) -> &'static str {
-    match provider {
-        Provider::Prometheus(_) => "prometheus",
-        Provider::Kayenta(_) => "kayenta",
-        Provider::Web(_) => "web",
-        Provider::Datadog(_) => "datadog",
-        Provider::Wavefront(_) => "wavefront",
-        Provider::NewRelic(_) => "newRelic",
-        Provider::Job(_) => "job",
-        Provider::CloudWatch(_) => "cloudWatch",
-        Provider::Graphite(_) => "graphite",
-        Provider::Influxdb(_) => "influxdb",
-        Provider::SkyWalking(_) => "skywalking",
-        Provider::Plugin(..) => "plugin",
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod expr;
+pub mod figure;
 pub mod go_duration;
 pub mod go_format;
 pub mod jsonpath;

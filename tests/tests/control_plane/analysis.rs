@@ -122,7 +122,7 @@ async fn a_bad_version_is_aborted_with_value_and_threshold() -> Result<()> {
         .until(
             "2 | 1:4/4 | Degraded RolloutAborted: Rollout aborted update to revision 2: Step-based analysis phase \
              error/failed: Metric \"error-ratio\" assessed Failed due to failed (1) > failureLimit (0); measured \
-             [0.08], successCondition \"result[0] < 0.05\"",
+             [0.08], successCondition \"result[0] < 0.05\", measurement 1",
         )
         .await?;
     Ok(())

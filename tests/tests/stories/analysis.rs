@@ -20,6 +20,8 @@ pub struct Endpoint(Arc<Mutex<Told>>);
 struct Told {
     answers: Vec<Result<(u16, Value), String>>,
     always: Option<Result<(u16, Value), String>>,
+    /// Whoever asks for something with this in it is answered so.
+    by_query: std::collections::BTreeMap<String, Value>,
     asked: Vec<HttpRequest>,
 }
 
@@ -35,6 +37,11 @@ impl Endpoint {
         let answers = bodies.iter().map(|body| Ok((200, body.clone())));
         self.0.lock().expect("the endpoint").answers = answers.collect();
         self
+    }
+
+    /// Answers requests with `part` in their address or body so, from now on.
+    pub fn says_of(&self, part: &str, body: Value) {
+        self.0.lock().expect("the endpoint").by_query.insert(part.to_owned(), body);
     }
 
     fn now_says(&self, body: Value) {
@@ -53,9 +60,17 @@ impl Endpoint {
         let told = Arc::clone(&self.0);
         let send = move |request: HttpRequest| {
             let mut told = told.lock().expect("the endpoint");
+            let asked = format!("{} {}", request.url, request.body.as_deref().unwrap_or_default());
+            let of_query = told.by_query.iter().find(|(part, _)| asked.contains(*part));
+            let of_query = of_query.map(|(_, body)| Ok((200, body.clone())));
             told.asked.push(request);
-            let answer =
-                if told.answers.is_empty() { told.always.clone() } else { Some(told.answers.remove(0)) };
+            let answer = if of_query.is_some() {
+                of_query
+            } else if told.answers.is_empty() {
+                told.always.clone()
+            } else {
+                Some(told.answers.remove(0))
+            };
             let answer = answer.unwrap_or_else(|| Err("connection refused".into()));
             let answer = answer.map(|(status, body)| HttpResponse {
                 status,

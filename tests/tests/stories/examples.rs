@@ -43,7 +43,14 @@ async fn every_example_becomes_healthy_and_takes_an_update() {
             "status": "success",
             "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1_800_000_000, "0.001"]}]},
         });
-        simulation.start_controller(Endpoint::always(200, sample).options());
+        let endpoint = Endpoint::always(200, sample);
+        // Whoever counts requests counts many.
+        let many = json!({
+            "status": "success",
+            "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1_800_000_000, "5000"]}]},
+        });
+        endpoint.says_of("increase%28", many);
+        simulation.start_controller(endpoint.options());
         let objects = objects(&folder);
         let rollouts: Vec<String> = objects
             .iter()

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use regex::RegexBuilder;
 use sluice_lang::go_duration;
 
+use super::gates::{gate_mistakes, nothing_judged};
 use super::{Errors, FieldError, FieldErrorKind};
 use crate::analysis::{AnalysisRunSpec, AnalysisTemplateSpec, Metric};
 use crate::defaults::CONSECUTIVE_ERROR_LIMIT;
@@ -26,6 +27,10 @@ pub fn validate_analysis_run(spec: &AnalysisRunSpec) -> Vec<FieldError> {
         errors.add("", FieldErrorKind::Plain, "no metrics specified");
     }
     validate_metrics(&spec.metrics, &mut errors);
+    // A template alone may bring nothing but dependencies; what it is merged with brings the rest.
+    if let Some(mistake) = nothing_judged(&spec.metrics) {
+        errors.add("metrics", FieldErrorKind::Plain, mistake);
+    }
     let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
     validate_rules(&spec.dry_run, &spec.measurement_retention, &names, &mut errors);
     errors.0
@@ -101,11 +106,12 @@ fn metric_mistakes(metric: &Metric) -> Vec<String> {
         1 => {}
         _ => mistakes.push("multiple providers specified".to_owned()),
     }
+    mistakes.extend(gate_mistakes(metric));
     mistakes
 }
 
 /// Returns a number; `None` while a placeholder stands in its place.
-fn number(value: Option<&IntOrString>, default: i64) -> Option<i64> {
+pub(super) fn number(value: Option<&IntOrString>, default: i64) -> Option<i64> {
     match value {
         None => Some(default),
         Some(IntOrString::Text(text)) if has_placeholder(text) => None,
@@ -113,7 +119,7 @@ fn number(value: Option<&IntOrString>, default: i64) -> Option<i64> {
     }
 }
 
-fn has_placeholder(text: &str) -> bool {
+pub(super) fn has_placeholder(text: &str) -> bool {
     text.contains("{{")
 }
 

@@ -16,6 +16,7 @@ use crate::rollout::Rollout;
 
 mod analysis;
 mod experiment;
+mod gates;
 mod pod_template;
 mod selector;
 mod steps;
@@ -23,6 +24,7 @@ mod strategy;
 
 pub use analysis::{validate_analysis_run, validate_analysis_template};
 pub use experiment::validate_experiment;
+pub use gates::gate_mistakes;
 pub use pod_template::validate_pod_template;
 pub use strategy::unknown_router;
 

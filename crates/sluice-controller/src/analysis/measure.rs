@@ -12,14 +12,14 @@ use kube::Client;
 use kube::api::GetParams;
 use kube::core::Request as Builder;
 use serde_json::Value;
-use sluice_api::analysis::{AnalysisPhase, AnalysisRun, Measurement};
+use sluice_api::analysis::{AnalysisPhase, AnalysisRun, Measurement, Metric};
 use sluice_api::meta::Time;
 use sluice_api::providers::Provider;
-use sluice_engine::measure::{Reading, Task, TaskKind, TaskResult, measured};
+use sluice_engine::measure::{Aside, Asides, Reading, Task, TaskKind, TaskResult, measured};
 use sluice_integrations::circuit::{self, Circuits, Permission};
 use sluice_integrations::{
-    Context, HttpRequest, HttpResponse, InProgress, Measured, Memory, Next, Outcome, ProviderError, Secret,
-    Token, needed_secrets, provider,
+    Context, HttpRequest, HttpResponse, InProgress, Measured, Memory, MetricProvider, Next, Outcome,
+    ProviderError, Secret, Token, needed_secrets, provider,
 };
 
 use super::job::Jobs;
@@ -139,62 +139,106 @@ impl Measurer<'_> {
     }
 
     async fn by_requests(&self, task: &Task) -> (Result<Measurement, String>, BTreeMap<String, String>) {
-        let context = match self.context(task).await {
-            Ok(context) => context,
-            Err(problem) => return (Err(problem), BTreeMap::new()),
-        };
-        let provider = match provider(&task.metric, &context) {
-            Ok(provider) => provider,
-            Err(error) => return (Err(error.to_string()), BTreeMap::new()),
-        };
-        let metadata = provider.metadata();
-        if task.kind == TaskKind::Terminate {
-            // A question that was asked cannot be taken back, and nobody waits for the answer.
-            return (Ok(task.measurement.clone().unwrap_or_default()), metadata);
-        }
         let in_flight = task.measurement.clone().unwrap_or_default();
         let started_at = in_flight.started_at.map_or_else(|| self.clock.now(), Time::timestamp);
-        let place = (self.uid().to_owned(), task.metric.name.clone());
-        let token = self.tokens().get(&place).cloned();
-        let memory = Memory { metadata: in_flight.metadata.clone(), token, ..Memory::default() };
-        let mut measurement = InProgress { started_at, memory };
+        let main = match self.prepare(task, &task.metric).await {
+            Ok(main) => main,
+            Err(problem) => return (Err(problem), BTreeMap::new()),
+        };
+        let metadata = main.metadata();
+        if task.kind == TaskKind::Terminate {
+            // A question that was asked cannot be taken back, and nobody waits for the answer.
+            return (Ok(in_flight), metadata);
+        }
+        // What is read beside the metric comes first: a metric that goes on asks for all of it anew, so that all
+        // is of the same window. Only what is asked at once is asked about the same instant.
+        let instant = (!task.asides.is_empty()).then(|| self.clock.now());
+        let mut asides = Asides::new();
+        for (aside, metric) in &task.asides {
+            let provider = match self.prepare(task, metric).await {
+                Ok(provider) => provider,
+                Err(problem) => return (Err(format!("{}: {problem}", name(*aside))), metadata),
+            };
+            let place = format!("{}/{}", metric.name, name(*aside));
+            let begun = InProgress { started_at, memory: Memory::default() };
+            match self.ask_all(provider.as_ref(), &place, begun, instant).await {
+                Err(problem) => return (Err(format!("{}: {problem}", name(*aside))), metadata),
+                Ok(Talk::Later(at, _)) => {
+                    return (Ok(waiting(in_flight.clone(), started_at, at, in_flight.metadata)), metadata);
+                }
+                Ok(Talk::Done(done)) => match done.outcome {
+                    Outcome::Result(value) => {
+                        asides.insert(*aside, value);
+                    }
+                    Outcome::Judged { .. } => {
+                        return (Err(format!("{}: the provider gives no number", name(*aside))), metadata);
+                    }
+                },
+            }
+        }
+        let memory = Memory { metadata: in_flight.metadata.clone(), ..Memory::default() };
+        let begun = InProgress { started_at, memory };
+        let measurement = match self.ask_all(main.as_ref(), &task.metric.name, begun, instant).await {
+            Err(problem) => Err(problem),
+            Ok(Talk::Later(at, metadata)) => Ok(waiting(in_flight, started_at, at, metadata)),
+            Ok(Talk::Done(done)) => Ok(self.finished(task, &asides, started_at, done)),
+        };
+        (measurement, metadata)
+    }
+
+    /// The provider of a metric, ready to be asked.
+    async fn prepare(&self, task: &Task, metric: &Metric) -> Result<Box<dyn MetricProvider>, String> {
+        let context = self.context(task, metric).await?;
+        provider(metric, &context).map_err(|error| error.to_string())
+    }
+
+    /// Asks a provider until there is a value, or something to wait for. `place` is whose tokens are used;
+    /// `instant`, if there is one, is the time that all questions are about.
+    async fn ask_all(
+        &self,
+        provider: &dyn MetricProvider,
+        place: &str,
+        mut measurement: InProgress,
+        instant: Option<Timestamp>,
+    ) -> Result<Talk, String> {
+        let place = (self.uid().to_owned(), place.to_owned());
+        measurement.memory.token = self.tokens().get(&place).cloned();
+        let started_at = measurement.started_at;
         let mut answer = None;
         for _ in 0..MOST_ROUNDS {
-            match provider.next(&measurement, answer.as_ref(), self.clock.now()) {
-                Err(error) => return (Err(error.to_string()), metadata),
+            let now = instant.unwrap_or_else(|| self.clock.now());
+            match provider.next(&measurement, answer.as_ref(), now) {
+                Err(error) => return Err(error.to_string()),
                 Ok(Next::Send(request, memory)) => {
                     if let Some(until) = self.left_alone(&request) {
                         let waited = self.clock.now().duration_since(started_at);
                         if waited > LONGEST_WAIT {
-                            let message = format!(
+                            return Err(format!(
                                 "{} is left alone until {until:.0} after it failed",
                                 request.origin()
-                            );
-                            return (Err(message), metadata);
+                            ));
                         }
-                        return (Ok(waiting(in_flight, started_at, until, memory.metadata)), metadata);
+                        return Ok(Talk::Later(until, memory.metadata));
                     }
                     measurement.memory = memory;
                     answer = match self.ask(request).await {
                         Ok(answer) => Some(answer),
                         Err(problem) => {
                             let error = ProviderError::NoAnswer { provider: "the provider", problem };
-                            return (Err(error.to_string()), metadata);
+                            return Err(error.to_string());
                         }
                     };
                 }
-                Ok(Next::WaitUntil(at, memory)) => {
-                    return (Ok(waiting(in_flight, started_at, at, memory.metadata)), metadata);
-                }
+                Ok(Next::WaitUntil(at, memory)) => return Ok(Talk::Later(at, memory.metadata)),
                 Ok(Next::Done(done)) => {
                     if let Some(token) = done.token.clone() {
                         self.tokens().insert(place, token);
                     }
-                    return (Ok(self.finished(task, started_at, done)), metadata);
+                    return Ok(Talk::Done(done));
                 }
             }
         }
-        (Err(format!("no result after {MOST_ROUNDS} requests")), metadata)
+        Err(format!("no result after {MOST_ROUNDS} requests"))
     }
 
     /// Until when the host of a request is left alone, because it did not work or wants fewer requests.
@@ -221,14 +265,14 @@ impl Measurer<'_> {
         self.providers.circuits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn finished(&self, task: &Task, started_at: Timestamp, done: Measured) -> Measurement {
+    fn finished(&self, task: &Task, asides: &Asides, started_at: Timestamp, done: Measured) -> Measurement {
         let now = self.clock.now();
         match done.outcome {
             Outcome::Result(value) => {
                 let mut reading = Reading::new(value, done.value.unwrap_or_default());
                 reading.metadata = done.metadata;
                 reading.is_shown_on_error = done.keeps_value;
-                measured(&task.metric, Ok(reading), started_at, now)
+                measured(task, Ok(reading), asides, started_at, now)
             }
             Outcome::Judged { phase, message } => Measurement {
                 phase,
@@ -243,13 +287,13 @@ impl Measurer<'_> {
     }
 
     /// What a provider needs beside the metric, its Secrets read.
-    async fn context(&self, task: &Task) -> Result<Context, String> {
+    async fn context(&self, task: &Task, metric: &Metric) -> Result<Context, String> {
         let mut context = Context::clone(&self.providers.context);
         context.run_namespace = self.run.metadata.namespace.clone().unwrap_or_default();
         context.run_started_at =
             self.run.status.as_ref().and_then(|status| status.started_at).map(Time::timestamp);
         context.secret_arguments = task.secrets.iter().map(|secret| Secret::new(secret.reveal())).collect();
-        for (namespace, name) in needed_secrets(&task.metric, &context) {
+        for (namespace, name) in needed_secrets(metric, &context) {
             let secret = match self::secret(self.client, &namespace, &name).await {
                 Ok(secret) => secret,
                 // The provider says what is missing, and what else would do.
@@ -271,6 +315,22 @@ impl Measurer<'_> {
 
     fn tokens(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), Token>> {
         self.providers.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came of asking a provider.
+enum Talk {
+    /// This is what it says.
+    Done(Measured),
+    /// It is to be asked again at this instant, and wants to remember this.
+    Later(Timestamp, BTreeMap<String, String>),
+}
+
+/// The field that asks for something beside the metric.
+fn name(aside: Aside) -> &'static str {
+    match aside {
+        Aside::Samples => "samples",
+        Aside::Baseline => "baseline",
     }
 }
 

@@ -9,12 +9,13 @@ pub mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use sluice_api::analysis::{AnalysisPhase, AnalysisRunSpec};
+use sluice_api::gates::OnFailure;
 use sluice_api::meta::Time;
 use sluice_api::rollout::{AnalysisRunRef, PauseCondition, PauseReason, RolloutStatus};
 use sluice_api::steps::RolloutAnalysis;
@@ -23,10 +24,11 @@ use sluice_api::{keys, kind};
 pub use self::resolve::Templates;
 pub use self::run::{OwnedRun, Run, RunOwner};
 use crate::identity;
+use crate::measure::Position;
 use crate::moves::{Wait, WaitReason};
 use crate::pass::Pass;
 use crate::plan::{Action, Event, Write};
-use crate::world::{Spec, World};
+use crate::world::{Spec, Strategy, World};
 
 /// What is known of the analysis of a Rollout.
 #[derive(Clone, Debug, Default)]
@@ -137,6 +139,23 @@ pub fn says(phase: AnalysisPhase, message: &str) -> String {
     if message.is_empty() { phase.to_string() } else { format!("{phase}: {message}") }
 }
 
+/// A run as its Rollout takes it: one that has failed leaves the judgement to a person if that is wanted. On
+/// record it is inconclusive then, so that a promote goes on as it does after every such run.
+fn outcome(mut run: Arc<Run>, on_failure: OnFailure) -> Arc<Run> {
+    if on_failure == OnFailure::Pause && matches!(run.phase, AnalysisPhase::Failed | AnalysisPhase::Error) {
+        let failed = Arc::make_mut(&mut run);
+        failed.message = format!("{} (onFailure is pause)", says(failed.phase, &failed.message));
+        failed.phase = AnalysisPhase::Inconclusive;
+    }
+    run
+}
+
+/// The annotations that tell a run where its Rollout stands.
+fn place(position: Position) -> BTreeMap<String, String> {
+    let places = [(keys::AT_STEP, position.step), (keys::AT_WEIGHT, position.weight)];
+    places.into_iter().filter_map(|(key, place)| Some((key.to_owned(), place?.to_string()))).collect()
+}
+
 /// Forgets all runs that count, as for a new template.
 pub fn forget(status: &mut RolloutStatus) {
     status.canary.current_step_analysis_run_status = None;
@@ -202,7 +221,8 @@ impl Pass<'_> {
 
     /// What the run that counts for `slot` says; makes one if there is none that counts.
     pub fn analyse(&mut self, slot: Slot, analysis: &Analysis) -> Verdict {
-        match self.recorded_run(slot).filter(|run| run.fits(slot)) {
+        let run = self.recorded_run(slot).filter(|run| run.fits(slot));
+        match run.map(|run| outcome(run, analysis.block.on_failure)) {
             Some(run) if !self.is_resumed_after(slot, &run) => self.judge(slot, &run),
             _ => Verdict::Waits(self.begin(slot, analysis)),
         }
@@ -343,6 +363,16 @@ impl Pass<'_> {
         }
     }
 
+    /// Where the Rollout stands. Blue-green has neither steps nor weights.
+    fn position(&self) -> Position {
+        match &self.spec.strategy {
+            Strategy::Canary(canary) => {
+                Position { step: i64::try_from(self.index).ok(), weight: Some(canary.weight_at(self.index)) }
+            }
+            Strategy::BlueGreen(_) | Strategy::Unsupported(_) => Position::default(),
+        }
+    }
+
     fn run_object(&self, slot: Slot, name: &str, analysis: &Analysis, spec: &AnalysisRunSpec) -> Value {
         let given = analysis.block.analysis_run_metadata.clone().unwrap_or_default();
         let mut labels = Map::new();
@@ -356,6 +386,9 @@ impl Pass<'_> {
         labels.extend(selector.map(|(key, value)| (key.clone(), json!(value))));
         let mut annotations = Map::new();
         annotations.insert(keys::REVISION.into(), json!(self.revision.to_string()));
+        if run::follows(spec) {
+            annotations.extend(place(self.position()).into_iter().map(|(key, value)| (key, json!(value))));
+        }
         annotations.extend(given.annotations.into_iter().map(|(key, value)| (key, json!(value))));
         json!({
             "apiVersion": kind::API_VERSION,
@@ -411,6 +444,7 @@ impl Pass<'_> {
             self.status.canary.current_background_analysis_run_status = None;
         }
         let current = current(&self.status);
+        let position = self.position();
         let mut writes = Vec::new();
         let mut others: Vec<&Arc<Run>> = Vec::new();
         for run in self.world.analysis.runs.iter().filter(|run| !run.is_deleting) {
@@ -423,6 +457,15 @@ impl Pass<'_> {
             }
             if !counts {
                 others.push(run);
+            } else if is_open && run.is_fresh() && run.follows && run.position != position {
+                writes.push(Write {
+                    action: Action::PlaceRun {
+                        name: run.name.clone(),
+                        uid: run.uid.clone(),
+                        annotations: place(position),
+                    },
+                    reason: "its limits go by step and weight".into(),
+                });
             }
         }
         let in_use = [self.hash.as_str(), self.status.stable_rs.as_str()];

@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sluice_api::analysis::{AnalysisPhase, AnalysisRunSpec, Metric};
+use sluice_api::gates::{BaselineMethod, Origin};
 use sluice_api::providers::{Provider, Sigv4};
 use sluice_api::{IntOrString, keys, validation};
 
 use super::Slot;
+use crate::measure::Position;
 use crate::world::ReplicaSet;
 
 /// An analysis run.
@@ -43,6 +45,10 @@ pub struct Run {
     pub message: String,
     /// Every metric that counts has been measured well at least once.
     pub is_proven: bool,
+    /// Its limits depend on where the Rollout stands.
+    pub follows: bool,
+    /// Where it was last told that the Rollout stands.
+    pub position: Position,
 }
 
 impl Run {
@@ -167,6 +173,8 @@ pub fn read(object: Value) -> Result<OwnedRun, serde_json::Error> {
         is_deleting: metadata.deletion_timestamp.is_some(),
         is_terminating: wire.spec.terminate,
         body: body(&wire.spec),
+        follows: follows(&wire.spec),
+        position: Position::of(Some(&metadata.annotations)),
         is_proven: wire.status.is_proven(wire.spec.metrics.len()),
         phase: wire.status.phase,
         message: wire.status.message,
@@ -177,7 +185,12 @@ pub fn read(object: Value) -> Result<OwnedRun, serde_json::Error> {
     Ok(OwnedRun { owner, run: Arc::new(run) })
 }
 
-/// Whether a metric goes on until somebody ends it.
+/// Whether limits in a spec depend on where the Rollout stands.
+pub fn follows(spec: &AnalysisRunSpec) -> bool {
+    spec.metrics.iter().any(Metric::follows_position)
+}
+
+/// Whether a metric goes on until somebody ends it. That of a dependency ends with the others.
 pub fn is_endless(metric: &Metric) -> bool {
     let count = match &metric.count {
         None => 0,
@@ -185,7 +198,7 @@ pub fn is_endless(metric: &Metric) -> bool {
         // What an argument gives is known when there is one.
         Some(IntOrString::Text(text)) => text.parse().unwrap_or(i64::from(text.contains("{{"))),
     };
-    !metric.interval.is_empty() && count <= 0
+    metric.origin == Origin::Own && !metric.interval.is_empty() && count <= 0
 }
 
 /// Why a metric cannot be measured by this build. A Rollout that needs it is held: a measurement that can only fail
@@ -198,6 +211,12 @@ pub fn not_carried_out(metric: &Metric) -> Option<String> {
             if block.authentication.as_ref().is_some_and(|a| a.sigv4 != Sigv4::default()) =>
         {
             "Prometheus with authentication.sigv4"
+        }
+        _ if metric.baseline.as_ref().is_some_and(|b| b.method == BaselineMethod::Sequential) => {
+            return Some(format!(
+                "metric {}: baseline.method is sequential, which is not carried out by this build: use ratio, or a build that does",
+                metric.name
+            ));
         }
         _ => return None,
     };
@@ -213,6 +232,12 @@ pub fn first_mistake(spec: &AnalysisRunSpec) -> Option<String> {
         return Some("no metrics specified".into());
     }
     let is_open = |metric: &Metric| serde_json::to_string(metric).unwrap_or_default().contains("{{");
+    // Which fields make a gate, and whether they fit together, hangs on no argument.
+    let of_gate =
+        |metric: &Metric| Some((metric.name.clone(), validation::gate_mistakes(metric).into_iter().next()?));
+    if let Some((name, mistake)) = spec.metrics.iter().filter(|metric| is_open(metric)).find_map(of_gate) {
+        return Some(format!("metric {name}: {mistake}"));
+    }
     let fixed = AnalysisRunSpec {
         metrics: spec.metrics.iter().filter(|metric| !is_open(metric)).cloned().collect(),
         ..AnalysisRunSpec::default()
@@ -220,7 +245,10 @@ pub fn first_mistake(spec: &AnalysisRunSpec) -> Option<String> {
     if fixed.metrics.is_empty() {
         return None;
     }
-    validation::validate_analysis_run(&fixed).first().map(ToString::to_string)
+    // What judges the change may be among those that are left out.
+    let is_partial = fixed.metrics.len() < spec.metrics.len();
+    let mistakes = validation::validate_analysis_run(&fixed);
+    mistakes.iter().find(|mistake| !is_partial || mistake.path != "metrics").map(ToString::to_string)
 }
 
 /// The reason of the event about a phase, and whether it is a warning.

@@ -7,6 +7,7 @@ use sluice_api::analysis::{AnalysisPhase, AnalysisRunStatus, MetricResult, RunSu
 
 use super::bounds;
 use super::evidence::evidence;
+use super::origin;
 use super::record;
 use super::terms::{Term, Terms};
 use crate::plan::Event;
@@ -26,10 +27,14 @@ pub struct Outlook {
 pub fn assess(status: &mut AnalysisRunStatus, terms: &Terms, outlook: Outlook, now: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
     status.started_at.get_or_insert(now.into());
-    for term in &terms.metrics {
-        let found = status.metric_results.iter_mut().find(|result| result.name == term.name());
-        if let Some(result) = found {
-            events.extend(assess_metric(result, term, outlook.is_ending));
+    for of_dependencies in [false, true] {
+        // With the last of the others a dependency has nothing more to be measured for.
+        let is_ending = outlook.is_ending || of_dependencies && super::is_judged(terms, status);
+        for term in terms.metrics.iter().filter(|term| term.is_dependency == of_dependencies) {
+            let found = status.metric_results.iter_mut().find(|result| result.name == term.name());
+            if let Some(result) = found {
+                events.extend(assess_metric(result, term, is_ending));
+            }
         }
     }
     let (phase, message) = verdict(status, terms, outlook);
@@ -86,7 +91,12 @@ fn metric_phase(result: &MetricResult, term: &Term, is_ending: bool) -> Analysis
             Some(_) => AnalysisPhase::Inconclusive,
         };
     }
-    if is_ending { AnalysisPhase::Successful } else { AnalysisPhase::Running }
+    match origin::last_judged(&result.measurements) {
+        _ if !is_ending => AnalysisPhase::Running,
+        // It is over when the others are, and shows how the dependency did then.
+        Some(last) if term.is_dependency => last.phase,
+        _ => AnalysisPhase::Successful,
+    }
 }
 
 /// A limit that a metric went beyond.
@@ -238,6 +248,8 @@ mod tests {
             initial_delay: None,
             secrets: Vec::new(),
             index: 0,
+            is_dependency: false,
+            gate: crate::measure::Gate::default(),
         }
     }
 

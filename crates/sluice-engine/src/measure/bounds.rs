@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sluice_api::analysis::{AnalysisRunStatus, Measurement, MetricResult};
+use sluice_api::keys::EXTENSION_PREFIX;
 
 use super::Garbage;
 use super::record;
@@ -104,7 +105,8 @@ fn drop_oldest(result: &mut MetricResult, count: usize, dropped: &mut BTreeMap<S
 fn cut_to_the_bone(result: &mut MetricResult, most_bytes: usize) {
     let is_in_flight = record::in_flight(result).is_some();
     cut(&mut result.message, most_bytes);
-    result.metadata.clear();
+    // Counters of ours stay.
+    result.metadata.retain(|key, _| key.starts_with(EXTENSION_PREFIX));
     for measurement in &mut result.measurements {
         cut(&mut measurement.message, most_bytes);
         cut(&mut measurement.value, most_bytes);

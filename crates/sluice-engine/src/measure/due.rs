@@ -54,9 +54,14 @@ pub fn next(term: &Term, result: Option<&MetricResult>, look: Look, now: Timesta
         return Next::Nothing;
     }
     let Some((result, last)) = result.and_then(|result| Some((result, result.measurements.last()?))) else {
-        return first(term, look.started_at, now);
+        let comes_along = term.is_dependency && term.interval.is_none();
+        return if comes_along { Next::Nothing } else { first(term, look.started_at, now) };
     };
     if term.limits.count.is_some_and(|count| result.count >= count) {
+        return Next::Nothing;
+    }
+    if term.is_dependency && term.interval.is_none() {
+        // It is measured together with the others.
         return Next::Nothing;
     }
     let retry = SignedDuration::from_secs(ERROR_RETRY_SECONDS);
@@ -68,6 +73,12 @@ pub fn next(term: &Term, result: Option<&MetricResult>, look: Look, now: Timesta
     let pause = pause.saturating_add(SignedDuration::from_nanos(1));
     // One without an end is in flight.
     last.finished_at.map_or(Next::Nothing, |finished| from(finished.timestamp(), pause, now))
+}
+
+/// Whether the last measurement of a metric is so many seconds old, or there is none.
+pub fn is_older(result: Option<&MetricResult>, seconds: i64, now: Timestamp) -> bool {
+    let last = result.and_then(|result| result.measurements.last()?.finished_at);
+    last.is_none_or(|last| now.duration_since(last.timestamp()) >= SignedDuration::from_secs(seconds))
 }
 
 fn first(term: &Term, started_at: Option<Time>, now: Timestamp) -> Next {

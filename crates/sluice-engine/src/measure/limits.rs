@@ -5,6 +5,7 @@
 
 use sluice_api::analysis::Metric;
 use sluice_api::defaults::CONSECUTIVE_ERROR_LIMIT;
+use sluice_api::gates::Origin;
 use sluice_api::meta::IntOrString;
 
 /// The numbers of one metric.
@@ -23,11 +24,23 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// Those of a dependency: it is measured as long as there is something to judge, and ends nothing.
+    pub const OF_A_DEPENDENCY: Self = Self {
+        count: None,
+        failures: None,
+        inconclusive: i32::MAX,
+        consecutive_errors: i32::MAX,
+        consecutive_successes: None,
+    };
+
     /// Reads the numbers of a metric.
     ///
     /// # Errors
     /// A text is no number. The original takes 0 for it, which is a limit that nobody wrote.
     pub fn of(metric: &Metric) -> Result<Self, String> {
+        if metric.origin == Origin::Dependency {
+            return Ok(Self::OF_A_DEPENDENCY);
+        }
         let count = number("count", metric.count.as_ref(), 0)?;
         let failures = number("failureLimit", metric.failure_limit.as_ref(), 0)?;
         let errors = metric.consecutive_error_limit.as_ref();
@@ -46,7 +59,7 @@ impl Limits {
     }
 }
 
-fn number(field: &str, value: Option<&IntOrString>, default: i32) -> Result<i32, String> {
+pub(super) fn number(field: &str, value: Option<&IntOrString>, default: i32) -> Result<i32, String> {
     match value {
         None => Ok(default),
         Some(IntOrString::Int(number)) => Ok(*number),

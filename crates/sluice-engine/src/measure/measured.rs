@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sluice_api::analysis::{AnalysisPhase, Measurement, Metric};
-use sluice_lang::expr::{Data, Value};
+use sluice_api::analysis::{AnalysisPhase, Measurement};
+use sluice_lang::expr::Value;
 use sluice_lang::go_format;
-use sluice_lang::judge::{Conditions, Verdict, judge};
+
+use super::gate::Readings;
+use super::task::{Aside, Task};
 
 /// An answer, and how it is shown.
 #[derive(Clone, Debug)]
@@ -60,10 +62,14 @@ fn plain(value: &Value) -> String {
     }
 }
 
+/// What else was read for a measurement.
+pub type Asides = BTreeMap<Aside, Value>;
+
 /// Makes a finished measurement of an answer, or of the reason why there is none.
 pub fn measured(
-    metric: &Metric,
+    task: &Task,
     answer: Result<Reading, String>,
+    asides: &Asides,
     started_at: Timestamp,
     now: Timestamp,
 ) -> Measurement {
@@ -72,30 +78,32 @@ pub fn measured(
         finished_at: Some(now.into()),
         ..Measurement::default()
     };
-    let failed = |message| Measurement { phase: AnalysisPhase::Error, message, ..base.clone() };
     let reading = match answer {
         Ok(reading) => reading,
-        Err(message) => return failed(message),
+        Err(message) => return Measurement { phase: AnalysisPhase::Error, message, ..base },
     };
-    let conditions = Conditions::new(&metric.success_condition, &metric.failure_condition);
-    let verdict = judge(&conditions, &Data::new(reading.value, now));
-    let metadata = reading.metadata;
-    let phase = match verdict {
-        Ok(Verdict::Successful) => AnalysisPhase::Successful,
-        Ok(Verdict::Failed) => AnalysisPhase::Failed,
-        Ok(Verdict::Inconclusive) => AnalysisPhase::Inconclusive,
-        Err(error) => {
-            let value = if reading.is_shown_on_error { reading.text } else { String::new() };
-            return Measurement { value, metadata, ..failed(error.to_string()) };
-        }
+    let readings = Readings {
+        main: reading.value,
+        samples: asides.get(&Aside::Samples).cloned(),
+        baseline: asides.get(&Aside::Baseline).cloned(),
     };
-    Measurement { phase, value: reading.text, metadata, ..base }
+    let judgement = task.gate.judge(&task.metric, &readings, task.position, now);
+    let is_shown = judgement.phase != AnalysisPhase::Error || reading.is_shown_on_error;
+    Measurement {
+        phase: judgement.phase,
+        message: judgement.message,
+        value: if is_shown { reading.text } else { String::new() },
+        metadata: reading.metadata.into_iter().chain(judgement.metadata).collect(),
+        ..base
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::{Gate, Position, TaskKind};
     use serde_json::json;
+    use sluice_api::analysis::Metric;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
@@ -143,7 +151,17 @@ mod tests {
                 failure_condition: failure.to_owned(),
                 ..Metric::default()
             };
-            let found = measured(&metric, answer, at(100), at(103));
+            let task = Task {
+                kind: TaskKind::Run,
+                asides: Vec::new(),
+                gate: Gate::of(&metric).expect("numbers"),
+                position: Position::default(),
+                metric,
+                measurement: None,
+                number: 1,
+                secrets: Vec::new(),
+            };
+            let found = measured(&task, answer, &Asides::new(), at(100), at(103));
             assert_eq!((found.phase, found.value.as_str(), found.message.as_str()), (phase, value, message));
             assert_eq!((found.started_at, found.finished_at), (Some(at(100).into()), Some(at(103).into())));
         }

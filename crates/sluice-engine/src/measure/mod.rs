@@ -14,19 +14,22 @@
 //! already is known.
 //!
 //! In reading order: [`terms`] (what the spec says once arguments are filled in), [`limits`], [`due`] (what a
-//! metric needs next), [`task`], [`record`] (how a measurement is counted), [`assess`] (phases and messages),
+//! metric needs next), [`gate`] (limits, samples and the stable version), [`task`], [`record`] (how a measurement is counted), [`assess`] (phases and messages),
 //! [`bounds`] (the status stays small), [`ttl`], and [`measured`] for those who measure.
 
 pub mod assess;
 pub mod bounds;
 pub mod due;
 pub mod evidence;
+pub mod gate;
 pub mod limits;
 pub mod measured;
+mod origin;
 pub mod record;
 pub mod task;
 pub mod terms;
 pub mod ttl;
+mod unjudged;
 
 #[cfg(test)]
 mod tests;
@@ -35,12 +38,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use sluice_api::analysis::{AnalysisPhase, AnalysisRun, AnalysisRunSpec, AnalysisRunStatus, Measurement};
+use sluice_api::defaults::ERROR_RETRY_SECONDS;
 use sluice_lang::template::{SecretKey, SecretValue};
 
 use crate::plan::Event;
 use due::Next;
-pub use measured::{Reading, measured};
-pub use task::{Task, TaskKind, TaskResult};
+pub use gate::{Gate, Position, Readings};
+pub use measured::{Asides, Reading, measured};
+pub use task::{Aside, Task, TaskKind, TaskResult};
 use terms::{Term, Terms};
 
 /// The Secrets that were read for a run: the value of each key, or why it could not be read.
@@ -120,17 +125,20 @@ pub fn decide_run(world: &RunWorld, now: Timestamp) -> RunPlan {
     if is_first_look && !unread.is_empty() {
         return RunPlan { status: stored, secrets: unread.into_iter().collect(), ..RunPlan::default() };
     }
-    let (tasks, blocked) = tasks(spec, &terms, &open, world.secrets, &unread);
+    let position = Position::of(world.run.metadata.annotations.as_ref());
+    let (tasks, blocked) = tasks(spec, &terms, &open, world.secrets, &unread, position);
     if is_first_look && !tasks.is_empty() {
         return RunPlan { status: stored, tasks, ..RunPlan::default() };
     }
 
     let mut status = stored.clone();
+    // Before any result is counted, so that it does not matter which of them is counted first.
+    let trouble = origin::trouble(&terms, &stored, &given);
     for term in &terms.metrics {
         if let Some(result) = given.get(term.name()) {
-            record::record(&mut status, term, result, now);
+            record::record(&mut status, term, result, trouble.as_ref(), now);
         } else if let Some(result) = blocked.iter().find_map(|task| task.unreadable(term.name(), now)) {
-            record::record(&mut status, term, &result, now);
+            record::record(&mut status, term, &result, None, now);
         }
     }
     // What is in flight and was not heard of may not be forgotten by an end of the run.
@@ -184,7 +192,15 @@ fn is_ending(spec: &AnalysisRunSpec, terms: &Terms, status: &AnalysisRunStatus) 
                 | AnalysisPhase::Successful => false,
             })
     };
-    spec.terminate || terms.metrics.iter().any(ended_badly)
+    spec.terminate || terms.metrics.iter().any(ended_badly) || is_judged(terms, status)
+}
+
+/// Tells whether nothing is left but dependencies, which are measured for the sake of the others.
+fn is_judged(terms: &Terms, status: &AnalysisRunStatus) -> bool {
+    let is_over =
+        |term: &Term| record::find(status, term.name()).is_some_and(|result| result.phase.is_terminal());
+    let mut own = terms.metrics.iter().filter(|term| !term.is_dependency);
+    terms.metrics.iter().any(|term| term.is_dependency) && own.all(is_over)
 }
 
 /// Something that a metric needs now.
@@ -219,7 +235,28 @@ fn wanted<'a>(
             }),
         }
     };
-    terms.metrics.iter().filter_map(want).collect()
+    let mut wanted: Vec<Wanted> = terms.metrics.iter().filter_map(want).collect();
+    // How a dependency does is asked together with everything else, so that a failure always has an answer
+    // beside it.
+    let is_asked = |kind: TaskKind| wanted.iter().any(|want| !want.term.is_dependency && want.kind == kind);
+    let (is_begun, is_resumed) = (is_asked(TaskKind::Run), is_asked(TaskKind::Resume));
+    let beside = |term: &&'a Term| {
+        let result = record::find(status, term.name());
+        let is_due = is_begun || is_resumed && due::is_older(result, ERROR_RETRY_SECONDS, now);
+        let is_at_rest =
+            result.is_none_or(|result| !result.phase.is_terminal() && record::in_flight(result).is_none());
+        term.is_dependency && is_due && is_at_rest && !wanted.iter().any(|want| want.term.index == term.index)
+    };
+    let beside: Vec<Wanted> = (terms.metrics.iter().filter(beside))
+        .map(|term| Wanted {
+            term,
+            kind: TaskKind::Run,
+            in_flight: None,
+            number: record::next_number(record::find(status, term.name())),
+        })
+        .collect();
+    wanted.extend(beside);
+    wanted
 }
 
 /// The results that answer what is wanted, by metric. Others have been counted already.
@@ -250,32 +287,38 @@ fn tasks(
     open: &[&Wanted],
     secrets: &Secrets,
     unread: &BTreeSet<SecretKey>,
+    position: Position,
 ) -> (Vec<Task>, Vec<task::Blocked>) {
     let known: Vec<SecretValue> = secrets.values().filter_map(|value| value.clone().ok()).collect();
     let (mut tasks, mut blocked) = (Vec::new(), Vec::new());
     for want in open {
         let is_waiting = want.term.secrets.iter().any(|key| unread.contains(key));
         let metric = if is_waiting {
-            Ok(want.term.metric.clone())
+            Ok((want.term.metric.clone(), Vec::new()))
         } else {
             match terms.resolve(spec, want.term, secrets) {
                 // A Job under way is known by its name. It must not be lost because of a Secret.
                 Err(_) if want.term.metric.provider.job.is_some() && want.kind != TaskKind::Run => {
-                    Ok(want.term.metric.clone())
+                    Ok((want.term.metric.clone(), Vec::new()))
                 }
                 resolved => resolved,
             }
         };
-        let task = |metric| Task {
+        let task = |(metric, asides)| Task {
             kind: want.kind,
             metric,
+            asides,
+            gate: want.term.gate.clone(),
+            position,
             measurement: want.in_flight.clone(),
             number: want.number,
             secrets: known.clone(),
         };
         match metric {
             Ok(metric) => tasks.push(task(metric)),
-            Err(message) => blocked.push(task::Blocked { task: task(want.term.metric.clone()), message }),
+            Err(message) => {
+                blocked.push(task::Blocked { task: task((want.term.metric.clone(), Vec::new())), message });
+            }
         }
     }
     (tasks, blocked)

@@ -9,8 +9,10 @@ use sluice_api::defaults::ERROR_RETRY_SECONDS;
 use sluice_api::meta::Time;
 
 use super::bounds;
+use super::origin::{self, Trouble};
 use super::task::{TaskKind, TaskResult};
 use super::terms::Term;
+use super::unjudged;
 
 /// The result of a metric, once it has been measured.
 pub fn find<'a>(status: &'a AnalysisRunStatus, name: &str) -> Option<&'a MetricResult> {
@@ -24,11 +26,28 @@ pub fn in_flight(result: &MetricResult) -> Option<&Measurement> {
 
 /// Which measurement is the next to be counted, from 1.
 pub fn next_number(result: Option<&MetricResult>) -> i64 {
-    result.map_or(0, |result| i64::from(result.count.max(0)) + i64::from(result.error.max(0))) + 1
+    let counted = |result: &MetricResult| {
+        i64::from(result.count.max(0)) + i64::from(result.error.max(0)) + unjudged::count(result)
+    };
+    result.map_or(0, counted) + 1
 }
 
-/// Puts a result into the status.
-pub fn record(status: &mut AnalysisRunStatus, term: &Term, result: &TaskResult, now: Timestamp) {
+/// Puts a result into the status. `trouble` is a dependency that is bad at the time.
+pub fn record(
+    status: &mut AnalysisRunStatus,
+    term: &Term,
+    result: &TaskResult,
+    trouble: Option<&Trouble>,
+    now: Timestamp,
+) {
+    let mut measurement = complete(result, now);
+    let is_in_warm_up = unjudged::is_in_warm_up(term, status, &measurement);
+    if is_in_warm_up {
+        unjudged::mark(&mut measurement, term);
+    } else if let Some(trouble) = trouble.filter(|_| !term.is_dependency) {
+        origin::excuse(&mut measurement, trouble);
+    }
+    bounds::cut_measurement(&mut measurement);
     let place = status.metric_results.iter().position(|found| found.name == term.name());
     let place = place.unwrap_or_else(|| {
         status.metric_results.push(MetricResult {
@@ -40,14 +59,15 @@ pub fn record(status: &mut AnalysisRunStatus, term: &Term, result: &TaskResult, 
         status.metric_results.len() - 1
     });
     let metric = &mut status.metric_results[place];
-    if metric.metadata.is_empty() {
-        metric.metadata.clone_from(result.metadata());
+    if metric.metadata.keys().all(|key| key == unjudged::COUNT) {
+        metric.metadata.extend(result.metadata().clone());
     }
     if in_flight(metric).is_some() {
         metric.measurements.pop();
     }
-    let measurement = complete(result, now);
-    if measurement.finished_at.is_some() {
+    if is_in_warm_up {
+        unjudged::add(metric);
+    } else if measurement.finished_at.is_some() {
         count(metric, measurement.phase);
     }
     metric.measurements.push(measurement);
@@ -80,7 +100,6 @@ fn complete(result: &TaskResult, now: Timestamp) -> Measurement {
             }
         }
     }
-    bounds::cut_measurement(&mut measurement);
     measurement
 }
 

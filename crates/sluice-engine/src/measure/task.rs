@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use sluice_api::analysis::{AnalysisPhase, Measurement, Metric};
 use sluice_lang::template::{SecretValue, redact};
 
+use super::evidence;
+use super::gate::{Gate, Position};
+
 /// What is done with a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TaskKind {
@@ -19,6 +22,15 @@ pub enum TaskKind {
     Resume,
     /// Stop it.
     Terminate,
+}
+
+/// Something that is read beside what a metric itself says, of the same provider and at the same instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aside {
+    /// How many samples there are.
+    Samples,
+    /// What the stable version does.
+    Baseline,
 }
 
 /// One measurement that is to be carried on now.
@@ -33,6 +45,12 @@ pub struct Task {
     /// Which measurement of its metric it is, from 1. It stays the same until that one is counted, so
     /// whatever is named by it is found again by whoever repeats the task after a crash.
     pub number: i64,
+    /// What else is to be read, each as a metric whose provider says it. A provider knows nothing of gates.
+    pub asides: Vec<(Aside, Metric)>,
+    /// What makes the metric a gate.
+    pub gate: Gate,
+    /// Where the Rollout stands.
+    pub position: Position,
     /// What must not be seen in logs and results.
     pub secrets: Vec<SecretValue>,
 }
@@ -57,10 +75,12 @@ impl Task {
             let value = if is_over && !is_handle { hidden(&value) } else { value };
             (key, value)
         };
+        let asked = if is_over { evidence::asked(&self.metric, &self.asides) } else { BTreeMap::new() };
+        let said = asked.into_iter().chain(measurement.metadata);
         let measurement = Measurement {
             message: hidden(&measurement.message),
             value: hidden(&measurement.value),
-            metadata: measurement.metadata.into_iter().map(hidden_value).collect(),
+            metadata: said.map(hidden_value).collect(),
             ..measurement
         };
         TaskResult {

@@ -12,6 +12,7 @@ use jiff::SignedDuration;
 use regex::{Regex, RegexBuilder};
 use sluice_api::analysis::{self, AnalysisRunSpec, Metric};
 use sluice_api::defaults::MEASUREMENT_RETENTION;
+use sluice_api::gates::Origin;
 use sluice_api::meta::IntOrString;
 use sluice_api::validation::validate_analysis_run;
 use sluice_lang::go_duration;
@@ -20,7 +21,9 @@ use sluice_lang::template::{
 };
 
 use super::Secrets;
+use super::gate::Gate;
 use super::limits::Limits;
+use super::task::Aside;
 
 /// Largest compiled pattern over metric names.
 const PATTERN_LIMIT_BYTES: usize = 1 << 20;
@@ -52,6 +55,10 @@ pub struct Term {
     pub secrets: Vec<SecretKey>,
     /// Its place in the spec.
     pub index: usize,
+    /// It shows how a dependency does. Such a metric is only shown.
+    pub is_dependency: bool,
+    /// What makes it a gate.
+    pub gate: Gate,
 }
 
 impl Term {
@@ -87,7 +94,11 @@ impl Terms {
             if let Some(field) = secret_field(written, &values, &secrets) {
                 return Err(invalid(index, &format!("{field} must not depend on a secret")));
             }
-            limits.push(Limits::of(metric).map_err(|error| invalid(index, &error))?);
+            let numbers = Limits::of(metric).and_then(|limits| Ok((limits, Gate::of(metric)?)));
+            limits.push(numbers.map_err(|error| invalid(index, &error))?);
+            if let Some(problem) = unused_argument(written, metric) {
+                return Err(invalid(index, &problem));
+            }
         }
         let filled_in = AnalysisRunSpec {
             metrics: metrics.iter().map(|(metric, _)| metric.clone()).collect(),
@@ -98,8 +109,8 @@ impl Terms {
         }
 
         let rules = Rules::of(&filled_in);
-        let terms =
-            metrics.into_iter().zip(limits).enumerate().map(|(index, ((metric, secrets), limits))| {
+        let terms = metrics.into_iter().zip(limits).enumerate().map(
+            |(index, ((metric, secrets), (limits, gate)))| {
                 // Validation leaves alone what looks like a placeholder, and a value may look like one.
                 let duration = |text: &str, field: &str| {
                     let duration =
@@ -109,14 +120,17 @@ impl Terms {
                 Ok(Term {
                     interval: duration(&metric.interval, "interval")?,
                     initial_delay: duration(&metric.initial_delay, "startDelay")?,
-                    dry_run: rules.is_dry_run(&metric.name),
+                    dry_run: rules.is_dry_run(&metric.name) || metric.origin == Origin::Dependency,
+                    is_dependency: metric.origin == Origin::Dependency,
+                    gate,
                     kept: rules.kept(&metric.name),
                     limits,
                     secrets,
                     index,
                     metric,
                 })
-            });
+            },
+        );
         let metrics = terms.collect::<Result<_, String>>()?;
         Ok(Self { metrics, arguments })
     }
@@ -125,7 +139,12 @@ impl Terms {
     ///
     /// # Errors
     /// One of them could not be read, or the metric makes no sense with its value.
-    pub fn resolve(&self, spec: &AnalysisRunSpec, term: &Term, secrets: &Secrets) -> Result<Metric, String> {
+    pub fn resolve(
+        &self,
+        spec: &AnalysisRunSpec,
+        term: &Term,
+        secrets: &Secrets,
+    ) -> Result<(Metric, Vec<(Aside, Metric)>), String> {
         let mut values = BTreeMap::new();
         for key in self.arguments.secrets() {
             let value = match secrets.get(key) {
@@ -137,9 +156,71 @@ impl Terms {
             values.insert(key.clone(), value);
         }
         let values = self.arguments.with_secrets(&values).map_err(unresolved)?;
-        spec.metrics
-            .get(term.index)
-            .map_or_else(|| Ok(term.metric.clone()), |metric| fill_in(metric, &values))
+        let Some(written) = spec.metrics.get(term.index) else {
+            return Ok((term.metric.clone(), Vec::new()));
+        };
+        let metric = fill_in(written, &values)?;
+        let asides = asides(written, &metric, &values)?;
+        Ok((metric, asides))
+    }
+}
+
+/// What else is read for a metric, each as a metric whose provider says it.
+fn asides(written: &Metric, metric: &Metric, values: &impl Resolve) -> Result<Vec<(Aside, Metric)>, String> {
+    let mut asides = Vec::new();
+    let asked = |query: &str| {
+        let provider = metric.provider.providers().first().and_then(|provider| provider.with_query(query));
+        let provider = provider.ok_or("the provider has no query that could be replaced")?;
+        Ok::<Metric, String>(Metric { provider, ..metric.clone() })
+    };
+    if let Some(samples) = metric.samples.as_ref().filter(|samples| !samples.query.is_empty()) {
+        asides.push((Aside::Samples, asked(&samples.query)?));
+    }
+    match &metric.baseline {
+        Some(baseline) if !baseline.query.is_empty() => {
+            asides.push((Aside::Baseline, asked(&baseline.query)?));
+        }
+        Some(baseline) if !baseline.args.is_empty() => {
+            let given = |tag: &str| {
+                let name = tag.strip_prefix("args.")?;
+                Some(baseline.args.iter().find(|argument| argument.name == name)?.value.as_str())
+            };
+            let stable = Overlaid { given, values };
+            asides.push((Aside::Baseline, fill_in(written, &stable)?));
+        }
+        Some(_) | None => {}
+    }
+    Ok(asides)
+}
+
+/// An argument of a baseline that changes nothing, so that the new version would be compared with itself.
+fn unused_argument(written: &Metric, metric: &Metric) -> Option<String> {
+    let baseline = metric.baseline.as_ref()?;
+    let nobody = Values::default();
+    let noted = Noted { values: &nobody, tags: RefCell::default() };
+    let provider = serde_json::to_value(&written.provider).ok()?;
+    // Nothing is resolved here; it is the tags that count.
+    let _ = template::render_json(&provider, &noted);
+    let tags = noted.tags.into_inner();
+    let unused = baseline.args.iter().find(|argument| !tags.contains(&format!("args.{}", argument.name)))?;
+    let name = &unused.name;
+    Some(format!(
+        "baseline.args names {name:?}, which the provider does not use: name an argument of its query"
+    ))
+}
+
+/// Values some of which are others.
+struct Overlaid<'a, G, R> {
+    given: G,
+    values: &'a R,
+}
+
+impl<'g, G: Fn(&str) -> Option<&'g str>, R: Resolve> Resolve for Overlaid<'_, G, R> {
+    fn resolve(&self, tag: &str) -> Option<Cow<'_, str>> {
+        match (self.given)(tag) {
+            Some(value) => Some(Cow::Owned(value.to_owned())),
+            None => self.values.resolve(tag),
+        }
     }
 }
 
@@ -200,6 +281,8 @@ fn secret_field(
         ("name", metric.name.clone()),
         ("interval", metric.interval.clone()),
         ("initialDelay", metric.initial_delay.clone()),
+        ("warmUp", metric.warm_up.clone()),
+        ("minSamples", text(&metric.min_samples)),
         ("count", text(&metric.count)),
         ("failureLimit", text(&metric.failure_limit)),
         ("inconclusiveLimit", text(&metric.inconclusive_limit)),

@@ -1,5 +1,6 @@
 //! The machine from outside: a table of known sequences, then rule by rule, then what always holds.
 
+mod gates;
 mod properties;
 mod rules;
 mod secrets;

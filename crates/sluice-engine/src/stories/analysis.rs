@@ -1,11 +1,13 @@
 //! Stories of analysis: when runs are made, what their outcomes do, and what is cleared away.
 
 use sluice_api::analysis::{AnalysisPhase, AnalysisTemplateSpec};
+use sluice_api::gates::OnFailure;
 use sluice_api::rollout::PauseReason;
 use sluice_api::steps::{AnalysisTemplateRef, RolloutAnalysis};
 
 use super::*;
 use crate::analysis::{Analysis, Run, run};
+use crate::measure::Position;
 use crate::world::Background;
 
 fn reference(name: &str) -> AnalysisTemplateRef {
@@ -31,6 +33,10 @@ pub(super) fn carry_out(story: &mut Story, action: &Action) {
             object["metadata"]["creationTimestamp"] = json!(now.to_string());
             let owned = run::read(object).expect("a run that can be read");
             runs.push(owned.run);
+        }
+        Action::PlaceRun { name, annotations, .. } => {
+            let index = find(runs, name);
+            Arc::make_mut(&mut runs[index]).position = Position::of(Some(annotations));
         }
         Action::TerminateRun { name, .. } => {
             let index = find(runs, name);
@@ -493,4 +499,131 @@ fn s42_time_alone_does_not_go_past_the_analysis_before_the_switch() {
     story.phase_of_run(&run, AnalysisPhase::Successful, "");
     story.settle();
     assert_eq!(story.leads("web"), 2);
+}
+
+/// The same analysis, which pauses where others abort.
+fn pausing() -> Arc<Analysis> {
+    let mut analysis = Analysis::clone(&of("checks"));
+    analysis.block.on_failure = OnFailure::Pause;
+    Arc::new(analysis)
+}
+
+#[test]
+fn w66_a_failed_step_pauses_where_that_is_wanted() {
+    for (phase, begin) in
+        [(AnalysisPhase::Failed, "Failed: too many"), (AnalysisPhase::Error, "Error: too many")]
+    {
+        let mut story = five(&[weight(20), analysis(), weight(60), json!({"pause": {}})]);
+        story.canary().steps[1] = Step::Analysis(pausing());
+        story.image("2");
+        story.settle();
+        let run = story.last_run();
+        story.phase_of_run(&run, phase, "too many");
+        story.settle();
+        assert_eq!(story.phase(), "Paused InconclusiveAnalysisRun");
+        assert_eq!((story.sizes().as_str(), story.index()), ("1:4/4 2:1/1", 1), "the weight stays");
+        assert!(!story.world.rollout.status.abort);
+        let wait = story.look().wait.expect("a wait").to_string();
+        let says =
+            format!("AnalysisRun {run}: Inconclusive: {begin} (onFailure is pause), wanted a person's word");
+        assert!(wait.starts_with(&says), "{wait}");
+        // A promote, as kubectl sends it after a run that left the judgement to a person.
+        let recorded = story.world.rollout.status.canary.current_step_analysis_run_status.clone();
+        assert_eq!(recorded.map(|run| run.status), Some(AnalysisPhase::Inconclusive));
+        let status = &mut story.rollout().status;
+        (status.pause_conditions, status.controller_pause, status.current_step_index) =
+            (vec![], false, Some(2));
+        story.settle();
+        assert_eq!((story.index(), story.runs().matches("2-1").count()), (3, 1), "{}", story.runs());
+        assert_eq!(story.sizes(), "1:2/2 2:3/3");
+    }
+}
+
+#[test]
+fn w66_a_failed_background_run_pauses_and_a_resume_asks_again() {
+    let mut story = five(&[weight(20), json!({"pause": {}}), weight(60), json!({"pause": {}})]);
+    story.canary().background = Some(Background { analysis: pausing(), starting_step: 0 });
+    story.image("2");
+    story.settle();
+    let run = story.last_run();
+    story.phase_of_run(&run, AnalysisPhase::Failed, "too many");
+    story.settle();
+    let status = &story.world.rollout.status;
+    assert!(
+        !status.abort
+            && status.pause_conditions.iter().any(|p| p.reason == PauseReason::InconclusiveAnalysisRun)
+    );
+    assert_eq!((story.sizes().as_str(), story.index()), ("1:4/4 2:1/1", 1));
+    story.rollout().status.pause_conditions.clear();
+    story.settle();
+    assert_eq!(story.runs(), "2:Failed, 2.1:-");
+    assert!(!story.world.rollout.status.abort);
+}
+
+#[test]
+fn a_run_whose_limits_tighten_is_told_where_its_rollout_stands() {
+    let template = json!({"metrics": [{
+        "name": "errors", "interval": "1m", "provider": {"prometheus": {"query": "up"}},
+        "thresholds": {"max": 1, "byWeight": {"20": 2}},
+    }]});
+    let template: AnalysisTemplateSpec = serde_json::from_value(template).expect("a template");
+    let steps = [weight(20), json!({"pause": {}}), weight(60), json!({"pause": {}})];
+    for follows in [true, false] {
+        let mut story = five(&steps);
+        if follows {
+            story.world.analysis.templates.insert(reference("checks"), Arc::new(template.clone()));
+        }
+        let mut story = with_background(story, 0);
+        story.image("2");
+        story.settle();
+        let position = |story: &Story| story.world.analysis.runs[0].position;
+        let at = |step, weight| {
+            if follows { Position { step: Some(step), weight: Some(weight) } } else { Position::default() }
+        };
+        assert_eq!(position(&story), at(1, 20));
+        story.log.clear();
+        story.rollout().status.pause_conditions.clear();
+        story.settle();
+        assert_eq!(position(&story), at(3, 60));
+        let told = story.log.iter().filter(|line| line.starts_with("place run")).count();
+        assert!(told <= 2 && (told > 0) == follows, "{:?}", story.log);
+    }
+}
+
+#[test]
+fn gates_that_cannot_work_hold_the_update_before_anything_is_measured() {
+    let gate = |more: Value| {
+        let mut metric = json!({"name": "errors", "provider": {"prometheus": {"query": "up{{args.v}}"}}});
+        metric.as_object_mut().expect("a metric").extend(more.as_object().expect("fields").clone());
+        metric
+    };
+    let payments = json!({
+        "name": "payments", "origin": "dependency", "interval": "30s", "successCondition": "true",
+        "provider": {"prometheus": {"query": "up"}},
+    });
+    for (metrics, expected) in [
+        (
+            json!([gate(
+                json!({"thresholds": {"max": 1}, "baseline": {"query": "q", "method": "sequential"}})
+            )]),
+            "metric errors: baseline.method is sequential, which is not carried out by this build",
+        ),
+        (
+            json!([gate(json!({"minSamples": 5}))]),
+            "metric errors: minSamples needs samples: set samples.query",
+        ),
+        (json!([payments]), "metrics: origin is dependency in every metric (payments)"),
+        // One that goes on as long as the others does not run indefinitely.
+        (json!([gate(json!({})), payments]), ""),
+    ] {
+        let mut story = five(&[weight(20), analysis()]);
+        let spec = json!({"args": [{"name": "v", "value": "1"}], "metrics": metrics});
+        let template: AnalysisTemplateSpec = serde_json::from_value(spec).expect("a template");
+        story.world.analysis.templates.insert(reference("checks"), Arc::new(template));
+        story.image("2");
+        story.settle();
+        let message = &story.world.rollout.status.message;
+        assert_eq!(story.runs().is_empty(), !expected.is_empty(), "{message}");
+        assert!(message.contains(expected), "{message}");
+    }
 }

@@ -24,8 +24,10 @@ fn metric(index: usize) -> impl Strategy<Value = Value> {
     let interval = prop::sample::select(vec!["", "0s", "1s", "10s", "1m"]);
     let delay = prop::sample::select(vec!["", "", "5s", "2m"]);
     let limits = (-1..3_i32, 0..2_i32, 0..3_i32, 0..3_i32, 0..5_i32);
-    (interval, delay, limits, any::<bool>(), any::<bool>()).prop_map(
-        move |(interval, delay, limits, is_job, has_secret)| {
+    let warm_up = prop::sample::select(vec!["", "", "15s", "3m"]);
+    let is_dependency = if index == 0 { Just(false).boxed() } else { any::<bool>().boxed() };
+    (interval, delay, limits, (any::<bool>(), any::<bool>()), warm_up, is_dependency).prop_map(
+        move |(interval, delay, limits, (is_job, has_secret), warm_up, is_dependency)| {
             let (failures, inconclusive, errors, successes, count) = limits;
             // As validation wants it.
             let successes = if failures < 0 { successes.max(1) } else { successes };
@@ -40,7 +42,15 @@ fn metric(index: usize) -> impl Strategy<Value = Value> {
             let text = if has_secret { "{{args.token}}" } else { "x" };
             let provider =
                 if is_job { json!({"job": {"spec": {"x": text}}}) } else { json!({"web": {"url": text}}) };
+            if is_dependency {
+                return json!({
+                    "name": format!("m{index}"), "interval": interval, "initialDelay": delay,
+                    "successCondition": "true", "provider": provider, "origin": "dependency",
+                    "warmUp": warm_up,
+                });
+            }
             json!({
+                "warmUp": warm_up,
                 "name": format!("m{index}"), "interval": interval, "initialDelay": delay, "count": count,
                 "failureLimit": failures, "inconclusiveLimit": inconclusive, "consecutiveErrorLimit": errors,
                 "consecutiveSuccessLimit": successes, "provider": provider,
@@ -260,11 +270,25 @@ proptest! {
     fn outages_change_no_counts(mut story in story(), crashes in prop::collection::vec(0..3_usize, 1..5)) {
         story.run.spec.metrics.truncate(1);
         story.run.spec.dry_run.clear();
+        // How much of it is judged is a matter of time.
+        story.run.spec.metrics[0].warm_up.clear();
         story.terminate_before = usize::MAX;
         let whole = story.play(&[], SignedDuration::ZERO, |_, _, _| {});
         let broken = story.play(&crashes, SignedDuration::from_secs(7), |_, _, _| {});
         prop_assert_eq!(whole.status().phase, broken.status().phase);
         prop_assert_eq!(counts(&whole.metric("m0")), counts(&broken.metric("m0")));
+    }
+
+    /// The order in which metrics are written, and so counted, decides nothing.
+    #[test]
+    fn the_order_of_metrics_decides_nothing(story in story()) {
+        let mut turned = story.clone();
+        turned.run.spec.metrics.reverse();
+        let (one, other) = (story.play(&[], SignedDuration::ZERO, |_, _, _| {}), turned.play(&[], SignedDuration::ZERO, |_, _, _| {}));
+        prop_assert_eq!(one.status().phase, other.status().phase);
+        for metric in &story.run.spec.metrics {
+            prop_assert_eq!(one.metric(&metric.name), other.metric(&metric.name));
+        }
     }
 
     /// Whatever somebody left in the status, a look ends and comes to rest.

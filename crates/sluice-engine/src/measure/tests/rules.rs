@@ -97,18 +97,18 @@ fn messages_tell_what_was_measured() {
             'F',
             "0.9",
             failed,
-            "; measured 0.9, successCondition \"result >= 0.95\"",
+            "; measured 0.9, successCondition \"result >= 0.95\", measurement 1",
         ),
-        (prometheus("a", "b"), 'F', "0.9", failed, "; measured 0.9, failureCondition \"b\""),
+        (prometheus("a", "b"), 'F', "0.9", failed, "; measured 0.9, failureCondition \"b\", measurement 1"),
         (
             prometheus("a", "b"),
             'I',
             "[0.9]",
             inconclusive,
-            "; measured [0.9], successCondition \"a\", failureCondition \"b\"",
+            "; measured [0.9], successCondition \"a\", failureCondition \"b\", measurement 1",
         ),
         (prometheus("a", "b"), 'F', "", failed, ""),
-        (kayenta, 'F', "12", failed, "; measured 12, threshold pass 90, marginal 75"),
+        (kayenta, 'F', "12", failed, "; measured 12, threshold pass 90, marginal 75, measurement 1"),
     ] {
         let phase = measurement(letter).phase;
         let script = Measurement { value: value.to_owned(), ..measurement(letter) };

@@ -72,7 +72,7 @@ fn secrets_show_nowhere() {
     assert_eq!(
         plan.status.message,
         assessed("Failed", "failed (1) > failureLimit (0)")
-            + ": \"Error Message: got *****\"; measured \"*****\", successCondition \"result != '*****'\""
+            + ": \"Error Message: got *****\"; measured \"*****\", successCondition \"result != '*****'\", measurement 1"
     );
     let events = format!("{:?}", plan.events);
     assert!(!events.contains("hush"));
