@@ -500,7 +500,8 @@ struct WireServiceSpec {
 /// What of the object cannot be read.
 pub fn service(object: Value) -> Result<Service, serde_json::Error> {
     let wire: WireService = serde_json::from_value(object)?;
-    let WireServiceMeta { resource_version, creation_timestamp, annotations, owner_references } = wire.metadata;
+    let WireServiceMeta { resource_version, creation_timestamp, annotations, owner_references } =
+        wire.metadata;
     let owner = owner_references.into_iter().find(|owner| owner.controller && owner.kind == "Experiment");
     let selected_at = annotations.get(SELECTED_AT).and_then(|text| text.parse().ok());
     let mut selector = wire.spec.selector;

@@ -144,11 +144,8 @@ pub fn assemble(
     let dry_runs = found.iter().flat_map(|(_, template)| &template.dry_run);
     spec.dry_run = unique(rules.dry_run.iter().chain(dry_runs), |rule| &rule.metric_name, "Dry-Run")?;
     let retention = found.iter().flat_map(|(_, template)| &template.measurement_retention);
-    spec.measurement_retention = unique(
-        rules.retention.iter().chain(retention),
-        |rule| &rule.metric_name,
-        "Measurement Retention",
-    )?;
+    spec.measurement_retention =
+        unique(rules.retention.iter().chain(retention), |rule| &rule.metric_name, "Measurement Retention")?;
     Ok(spec)
 }
 

@@ -36,9 +36,11 @@ impl Look<'_> {
 
     /// The worst analysis that has ended and not well; the first of several that are as bad.
     pub(super) fn worst_ended_badly(&self) -> Option<&ExperimentAnalysisRunStatus> {
-        let ended = self.status.analysis_runs.iter().filter(|status| {
-            status.phase.is_terminal() && status.phase != AnalysisPhase::Successful
-        });
+        let ended = self
+            .status
+            .analysis_runs
+            .iter()
+            .filter(|status| status.phase.is_terminal() && status.phase != AnalysisPhase::Successful);
         // The last of equals would win, so they go backwards.
         ended.rev().max_by_key(|status| badness(status.phase))
     }
@@ -105,7 +107,9 @@ impl Look<'_> {
                     analysis.name
                 )),
                 // The instant stands in for the one at which pods will be available.
-                Ok(_) => self.run_spec(analysis, self.now).err().map(|problem| not_created(analysis, &problem)),
+                Ok(_) => {
+                    self.run_spec(analysis, self.now).err().map(|problem| not_created(analysis, &problem))
+                }
             };
             if let Some(message) = problem {
                 self.put(analysis, String::new(), AnalysisPhase::Error, message);
@@ -133,7 +137,8 @@ impl Look<'_> {
         if self.is_held() {
             return;
         }
-        let counts = |run: &Run| self.status.analysis_runs.iter().any(|status| status.analysis_run == run.name);
+        let counts =
+            |run: &Run| self.status.analysis_runs.iter().any(|status| status.analysis_run == run.name);
         let surplus = |run: &&Arc<Run>| run.is_fresh() && (is_ending || !counts(run));
         let surplus: Vec<&Arc<Run>> = self.world.runs.iter().filter(surplus).collect();
         for run in surplus {
@@ -148,9 +153,9 @@ impl Look<'_> {
 
     fn tend_analysis(&mut self, analysis: &ExperimentAnalysis, is_ending: bool) {
         let standing = self.standing(&analysis.name).cloned();
-        let is_settled = standing.as_ref().is_some_and(|status| {
-            status.phase.is_terminal() || self.owned(&status.analysis_run).is_some()
-        });
+        let is_settled = standing
+            .as_ref()
+            .is_some_and(|status| status.phase.is_terminal() || self.owned(&status.analysis_run).is_some());
         if is_settled {
             return;
         }
@@ -202,7 +207,11 @@ impl Look<'_> {
     }
 
     /// Puts the spec of a run together. `available_at` is when the pods are available.
-    fn run_spec(&self, analysis: &ExperimentAnalysis, available_at: Timestamp) -> Result<AnalysisRunSpec, String> {
+    fn run_spec(
+        &self,
+        analysis: &ExperimentAnalysis,
+        available_at: Timestamp,
+    ) -> Result<AnalysisRunSpec, String> {
         let rules = Rules { dry_run: &self.spec.dry_run, retention: &self.spec.measurement_retention };
         let references = [reference(analysis)];
         let spec = resolve::assemble(&references, &self.world.templates, rules, |arguments| {

@@ -31,11 +31,7 @@ pub fn set_name(experiment: &Experiment, template: &TemplateSpec, collisions: Op
 /// The name of the Service of a template; `None`: it asks for none.
 pub fn service_name(experiment: &Experiment, template: &TemplateSpec) -> Option<String> {
     let service = template.service.as_ref()?;
-    Some(if service.name.is_empty() {
-        set_name(experiment, template, None)
-    } else {
-        service.name.clone()
-    })
+    Some(if service.name.is_empty() { set_name(experiment, template, None) } else { service.name.clone() })
 }
 
 /// The hash that the pods of a template get.
@@ -48,7 +44,8 @@ pub fn hash(experiment: &Experiment, template: &TemplateSpec) -> String {
 
 /// The pod template as it stands in the ReplicaSet, and its labels.
 fn pods(template: &TemplateSpec, hash: &str) -> (Value, Value) {
-    let mut pods = template.template.as_ref().map_or_else(|| json!({}), sluice_api::meta::RawObject::to_value);
+    let mut pods =
+        template.template.as_ref().map_or_else(|| json!({}), sluice_api::meta::RawObject::to_value);
     if !pods.get("metadata").is_some_and(Value::is_object) {
         pods["metadata"] = json!({});
     }
@@ -82,7 +79,8 @@ pub fn replica_set(
     size: i64,
 ) -> Value {
     let (pods, labels) = pods(template, hash);
-    let mut selector = serde_json::to_value(template.selector.clone().unwrap_or_default()).unwrap_or_default();
+    let mut selector =
+        serde_json::to_value(template.selector.clone().unwrap_or_default()).unwrap_or_default();
     if !selector.get("matchLabels").is_some_and(Value::is_object) {
         selector["matchLabels"] = json!({});
     }

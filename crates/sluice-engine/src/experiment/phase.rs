@@ -52,7 +52,11 @@ impl Look<'_> {
         }
     }
 
-    fn outcome(&self, code: TemplateStatusCode, template: Option<&TemplateStatus>) -> (AnalysisPhase, String) {
+    fn outcome(
+        &self,
+        code: TemplateStatusCode,
+        template: Option<&TemplateStatus>,
+    ) -> (AnalysisPhase, String) {
         let told = template.map(|template| template.message.clone()).unwrap_or_default();
         match code {
             TemplateStatusCode::Failed => return (AnalysisPhase::Failed, told),
@@ -129,7 +133,10 @@ impl Look<'_> {
             };
             return Wait {
                 reason: WaitReason::Analysis,
-                object: run.map_or_else(|| format!("analysis {}", analysis.name), |run| format!("AnalysisRun {run}")),
+                object: run.map_or_else(
+                    || format!("analysis {}", analysis.name),
+                    |run| format!("AnalysisRun {run}"),
+                ),
                 seen,
                 wanted: "Successful".into(),
             };

@@ -74,7 +74,9 @@ impl<'a> Look<'a> {
             let found = service_name.as_ref().and_then(|name| self.world.services.get(name));
             let mut problem = None;
             if let Some(name) = &service_name {
-                let failed = |why: &str| format!("Failed to create Service {name} for template '{}': {why}", template.name);
+                let failed = |why: &str| {
+                    format!("Failed to create Service {name} for template '{}': {why}", template.name)
+                };
                 if let Some(other) = claimed.get(name) {
                     problem = Some(failed(&format!("service {name} is that of template '{other}'")));
                 } else if found.is_some_and(|found| !found.is_own) {
@@ -87,7 +89,13 @@ impl<'a> Look<'a> {
                 }
             }
             let service = found.filter(|found| found.is_own && problem.is_none());
-            View { template, set, service_name, service: service.map(|found| &found.service), service_problem: problem }
+            View {
+                template,
+                set,
+                service_name,
+                service: service.map(|found| &found.service),
+                service_problem: problem,
+            }
         };
         self.spec.templates.iter().map(view).collect()
     }
@@ -243,7 +251,9 @@ impl<'a> Look<'a> {
             return;
         };
         // One that is being deleted has to be gone before another can have its name.
-        if view.set.is_some_and(|set| set.is_deleting) && !self.status.template_statuses[index].status.is_terminal() {
+        if view.set.is_some_and(|set| set.is_deleting)
+            && !self.status.template_statuses[index].status.is_terminal()
+        {
             return;
         }
         let hash = self.hash_of(view);
@@ -352,7 +362,8 @@ impl<'a> Look<'a> {
 
     /// Clears away what no template of the spec stands for any more.
     fn tend_leftovers(&mut self, views: &[View]) {
-        let counts = |set: &ReplicaSet| views.iter().any(|view| view.set.is_some_and(|own| own.uid == set.uid));
+        let counts =
+            |set: &ReplicaSet| views.iter().any(|view| view.set.is_some_and(|own| own.uid == set.uid));
         let sets: Vec<&Arc<ReplicaSet>> =
             self.world.sets.iter().filter(|set| !set.is_deleting && !counts(set)).collect();
         for set in sets {
@@ -394,8 +405,9 @@ impl<'a> Look<'a> {
                 self.write(action, None, "no template of the spec stands for it");
             }
         }
-        let is_named =
-            |name: &String| views.iter().any(|view| view.service.is_some() && view.service_name.as_ref() == Some(name));
+        let is_named = |name: &String| {
+            views.iter().any(|view| view.service.is_some() && view.service_name.as_ref() == Some(name))
+        };
         let services: Vec<(&String, &Service)> = self
             .world
             .services

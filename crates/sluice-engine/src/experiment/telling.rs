@@ -100,15 +100,20 @@ impl Look<'_> {
                 continue;
             }
             let from = if before == TemplateStatusCode::Unset { none } else { before.as_str() };
-            let message = format!("Template '{}' transitioned from {from} -> {}", template.name, template.status);
+            let message =
+                format!("Template '{}' transitioned from {from} -> {}", template.name, template.status);
             events.push(match template.status {
                 TemplateStatusCode::Unset | TemplateStatusCode::Progressing => {
                     Event::normal("TemplateProgressing", message)
                 }
                 TemplateStatusCode::Running => Event::normal("TemplateRunning", message),
                 TemplateStatusCode::Successful => Event::normal("TemplateSuccessful", message),
-                TemplateStatusCode::Failed => Event::warning("TemplateFailed", message + ": " + &template.message),
-                TemplateStatusCode::Error => Event::warning("TemplateError", message + ": " + &template.message),
+                TemplateStatusCode::Failed => {
+                    Event::warning("TemplateFailed", message + ": " + &template.message)
+                }
+                TemplateStatusCode::Error => {
+                    Event::warning("TemplateError", message + ": " + &template.message)
+                }
             });
         }
         for analysis in &self.status.analysis_runs {
@@ -118,7 +123,8 @@ impl Look<'_> {
                 continue;
             }
             let from = if before == AnalysisPhase::Unset { none } else { before.as_str() };
-            let mut message = format!("AnalysisRun '{}' transitioned from {from} -> {}", analysis.name, analysis.phase);
+            let mut message =
+                format!("AnalysisRun '{}' transitioned from {from} -> {}", analysis.name, analysis.phase);
             if !analysis.message.is_empty() {
                 message += &format!(": {}", analysis.message);
             }
@@ -136,8 +142,12 @@ impl Look<'_> {
                 AnalysisPhase::Inconclusive => {
                     Event::warning("ExperimentInconclusive", message + ": " + &self.status.message)
                 }
-                AnalysisPhase::Failed => Event::warning("ExperimentFailed", message + ": " + &self.status.message),
-                AnalysisPhase::Error => Event::warning("ExperimentError", message + ": " + &self.status.message),
+                AnalysisPhase::Failed => {
+                    Event::warning("ExperimentFailed", message + ": " + &self.status.message)
+                }
+                AnalysisPhase::Error => {
+                    Event::warning("ExperimentError", message + ": " + &self.status.message)
+                }
             });
         }
         self.plan.events.extend(events);
