@@ -700,7 +700,7 @@ fn not_before(now: Timestamp) -> sluice_api::Time {
 }
 
 /// Whether the API server said no, rather than being in trouble.
-fn is_refusal(error: &kube::Error) -> bool {
+pub(crate) fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     // What is too large for the store comes as an error of the server.
     (400..500).contains(&status.code) && status.code != 429 || status.message.contains(TOO_LARGE)

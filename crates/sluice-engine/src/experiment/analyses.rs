@@ -203,7 +203,7 @@ impl Look<'_> {
         }
         let object = objects::analysis_run(self.experiment, &name, &spec);
         self.put(analysis, name.clone(), AnalysisPhase::Pending, String::new());
-        self.write(ExperimentAction::CreateRun { name, object }, Some(part), "the pods are available");
+        self.write(ExperimentAction::CreateRun { name, base, object }, Some(part), "the pods are available");
     }
 
     /// Puts the spec of a run together. `available_at` is when the pods are available.

@@ -30,6 +30,7 @@ use sluice_api::experiment::{ExperimentSpec, ExperimentStatus, TemplateStatusCod
 use sluice_api::{AnalysisPhase, Experiment, Time, defaults, validation};
 use sluice_lang::go_duration;
 
+pub use self::analyses::reference;
 pub use self::world::{
     ExperimentAction, ExperimentPlan, ExperimentWorld, ExperimentWrite, Failure, FoundService, Part,
 };
@@ -46,7 +47,7 @@ pub fn decide_experiment(world: &ExperimentWorld, now: Timestamp) -> ExperimentP
         return ExperimentPlan { status: stored, ..ExperimentPlan::default() };
     }
     let mut look = Look::new(world, stored, now);
-    match invalid(world.experiment) {
+    match world.malformed.map(str::to_owned).or_else(|| invalid(world.experiment)) {
         Some(problem) => look.refuse(&problem),
         None => look.all(),
     }

@@ -154,8 +154,8 @@ impl<'a> Look<'a> {
         status.updated_replicas = status.replicas;
         status.ready_replicas = of(|set| set.ready);
         status.available_replicas = of(|set| set.available);
-        if self.world.taken.contains(name) {
-            status.collision_count = Some(status.collision_count.unwrap_or(0).saturating_add(1));
+        if let Some(taken) = self.world.taken.get(name) {
+            status.collision_count = Some(status.collision_count.unwrap_or(0).max(0).saturating_add(*taken));
         }
         let led = view.service_name.as_ref().filter(|_| view.service.is_some());
         status.service_name = led.cloned().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What is looked at of an Experiment, and what is asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,6 +18,8 @@ use crate::world::{ReplicaSet, Service};
 pub struct ExperimentWorld<'a> {
     /// The Experiment as it is stored.
     pub experiment: &'a Experiment,
+    /// A field of its spec that could not be read and was left out.
+    pub malformed: Option<&'a str>,
     /// The ReplicaSets that it controls.
     pub sets: Vec<Arc<ReplicaSet>>,
     /// By name: the Services that it controls, and others that have a name which it wants.
@@ -28,8 +30,8 @@ pub struct ExperimentWorld<'a> {
     pub templates: Templates,
     /// Why pods are not available, by name of their ReplicaSet.
     pub troubles: BTreeMap<String, String>,
-    /// Templates for whose ReplicaSet the name turned out to be taken.
-    pub taken: BTreeSet<String>,
+    /// How many names for the ReplicaSet of a template turned out to be taken since the status was written.
+    pub taken: BTreeMap<String, i32>,
     /// What went wrong when the last plan was carried out.
     pub failed: Option<Failure>,
 }
@@ -156,6 +158,8 @@ pub enum ExperimentAction {
     CreateRun {
         /// Its name.
         name: String,
+        /// The name that numbers are put behind, as in `<base>.1`.
+        base: String,
         /// The object.
         object: Value,
     },

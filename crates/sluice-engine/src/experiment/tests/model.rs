@@ -30,7 +30,8 @@ pub struct Model {
     pub services: BTreeMap<String, Value>,
     pub runs: BTreeMap<String, Value>,
     pub templates: Templates,
-    pub taken: BTreeSet<String>,
+    pub malformed: Option<String>,
+    pub taken: BTreeMap<String, i32>,
     pub failed: Option<Failure>,
     pub now: Timestamp,
     /// Templates whose pods never start.
@@ -79,7 +80,8 @@ impl Model {
             services: BTreeMap::new(),
             runs: BTreeMap::new(),
             templates: Templates::from([(reference, Arc::new(checks))]),
-            taken: BTreeSet::new(),
+            malformed: None,
+            taken: BTreeMap::new(),
             failed: None,
             now: at(1_000_000),
             never: BTreeSet::new(),
@@ -137,6 +139,7 @@ impl Model {
         });
         let world = ExperimentWorld {
             experiment: &self.experiment,
+            malformed: self.malformed.as_deref(),
             sets: self.own_sets(),
             services: services.collect(),
             runs: self.own_runs(),
@@ -188,7 +191,7 @@ impl Model {
                 let object = self.made(object);
                 assert!(self.sets.insert(name.clone(), object).is_none(), "{name} is taken");
             }
-            ExperimentAction::CreateRun { name, object } => {
+            ExperimentAction::CreateRun { name, object, .. } => {
                 self.log.push(format!("create AnalysisRun {name}"));
                 let object = self.made(object);
                 assert!(self.runs.insert(name.clone(), object).is_none(), "{name} is taken");

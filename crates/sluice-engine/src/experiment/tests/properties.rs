@@ -172,7 +172,7 @@ proptest! {
             "conditions": [{"type": "MostAvailable", "status": "True", "message": mark}],
         });
         model.experiment.status = serde_json::from_value(status).ok();
-        model.taken.insert("t1".into());
+        model.taken.insert("t1".into(), 1);
         model.decide();
         model.taken.clear();
         model.rest();

@@ -192,7 +192,7 @@ fn a_name_that_is_taken_is_gone_past() {
     let mut model = Model::new(&json!({"templates": [template("a")]}));
     let theirs = json!({"metadata": {"name": "ex-a", "uid": "theirs"}, "spec": {"replicas": 3}});
     model.sets.insert("ex-a".into(), theirs.clone());
-    model.taken.insert("a".into());
+    model.taken.insert("a".into(), 1);
     model.look_and_die_after(usize::MAX);
     model.taken.clear();
     model.rest();
