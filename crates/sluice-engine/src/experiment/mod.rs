@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use sluice_api::experiment::{ExperimentSpec, ExperimentStatus, TemplateStatusCode};
-use sluice_api::{AnalysisPhase, Experiment, Time, defaults, validation};
+use sluice_api::{AnalysisPhase, Experiment, defaults, validation};
 use sluice_lang::go_duration;
 
 pub use self::analyses::reference;
@@ -190,11 +190,6 @@ impl<'a> Look<'a> {
             || self.worst_ended_badly().is_some()
             || self.are_required_done()
     }
-}
-
-/// The instant as statuses hold it.
-fn time(at: Timestamp) -> Option<Time> {
-    Some(Time::new(at))
 }
 
 /// Worse is greater.

@@ -5,10 +5,10 @@
 //! required analysis that ended without having judged anything, or that never began, leaves it Inconclusive; and
 //! required analyses are run even where there are no pods.
 
-use sluice_api::AnalysisPhase;
 use sluice_api::experiment::{TemplateStatus, TemplateStatusCode};
+use sluice_api::{AnalysisPhase, Time};
 
-use super::{Look, time};
+use super::Look;
 use crate::moves::{Wait, WaitReason};
 
 /// What is told when required analyses have ended it.
@@ -41,7 +41,7 @@ impl Look<'_> {
         // Where there are no pods, they are there at once.
         let is_bare = self.spec.templates.is_empty() && has_required && !self.spec.terminate;
         if self.status.available_at.is_none() && (code == TemplateStatusCode::Running || is_bare) {
-            self.status.available_at = time(self.now);
+            self.status.available_at = Some(Time::new(self.now));
         }
         let (phase, message) = self.outcome(code, template.as_ref());
         self.status.phase = phase;
@@ -128,7 +128,7 @@ impl Look<'_> {
             let run = standing.map(|status| status.analysis_run.as_str()).filter(|run| !run.is_empty());
             let phase = standing.map_or("not begun", |status| status.phase.as_str());
             let seen = match over_at.filter(|_| !are_pods_over) {
-                Some(at) => format!("{phase}, pods stay until {}", sluice_api::Time::new(at)),
+                Some(at) => format!("{phase}, pods stay until {}", Time::new(at)),
                 None => phase.to_owned(),
             };
             return Wait {
@@ -142,7 +142,7 @@ impl Look<'_> {
             };
         }
         let (seen, wanted) = match (over_at, self.duration()) {
-            (Some(at), _) => (format!("runs until {}", sluice_api::Time::new(at)), "the end of its duration"),
+            (Some(at), _) => (format!("runs until {}", Time::new(at)), "the end of its duration"),
             (None, super::Duration::Unreadable) => (
                 format!("runs without end, because {:?} is not a duration such as 1h30m", self.spec.duration),
                 "terminate",

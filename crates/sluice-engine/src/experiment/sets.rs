@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sluice_api::experiment::{TemplateSpec, TemplateStatus, TemplateStatusCode};
-use sluice_api::{defaults, keys};
+use sluice_api::{Time, defaults, keys};
 
 use super::world::{ExperimentAction, ExperimentWrite, Part};
-use super::{Look, objects, time};
+use super::{Look, objects};
 use crate::moves::{self, Deadline, ExperimentMoveKind, ExperimentSet, ExperimentState, ServiceState};
 use crate::plan::Event;
 use crate::world::{ReplicaSet, Service};
@@ -133,7 +133,7 @@ impl<'a> Look<'a> {
             }
             let old = self.stored.template_statuses.iter().find(|old| old.name == status.name);
             if old.map(|old| old.status) != Some(status.status) {
-                status.last_transition_time = time(self.now);
+                status.last_transition_time = Some(Time::new(self.now));
             }
             if status.status != TemplateStatusCode::Progressing {
                 self.marks.remove(&status.name);
@@ -194,12 +194,12 @@ impl<'a> Look<'a> {
         // Pods that come and go are no progress.
         if was_running || available > mark {
             self.marks.insert(view.template.name.clone(), available);
-            status.last_transition_time = time(self.now);
+            status.last_transition_time = Some(Time::new(self.now));
         }
         status.status = TemplateStatusCode::Progressing;
         let seen = self.seen(view);
         let limit = SignedDuration::from_secs(i64::from(self.progress_deadline()));
-        let since = status.last_transition_time.map_or(self.now, sluice_api::Time::timestamp);
+        let since = status.last_transition_time.map_or(self.now, Time::timestamp);
         match since.checked_add(limit) {
             Ok(at) if at < self.now => {
                 status.status = TemplateStatusCode::Failed;
@@ -287,12 +287,12 @@ impl<'a> Look<'a> {
     /// Puts on record, beside a write, what follows from it.
     fn record(&mut self, view: &View, index: usize, kind: &ExperimentMoveKind, hash: &str) {
         let set_name = self.set_name_of(view);
-        let now = time(self.now);
+        let now = Some(Time::new(self.now));
         let status = &mut self.status.template_statuses[index];
         match kind {
             ExperimentMoveKind::MakeService => {
                 status.service_name = view.service_name.clone().unwrap_or_default();
-                status.pod_template_hash = hash.to_owned();
+                hash.clone_into(&mut status.pod_template_hash);
             }
             ExperimentMoveKind::DropService => {
                 status.service_name = String::new();

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sluice_api::AnalysisPhase;
 use sluice_api::experiment::{ExperimentStatus, TemplateStatusCode};
 use sluice_api::rollout::{ConditionStatus, RolloutCondition};
+use sluice_api::{AnalysisPhase, Time};
 
+use super::Look;
 use super::sets::{NO_PORTS, View};
-use super::{Look, time};
 use crate::analysis::run;
 use crate::conditions::{kind, reason};
 use crate::plan::Event;
@@ -163,7 +163,7 @@ impl Look<'_> {
 
     /// Sets a condition in place: its time of transition says since when its status and reason stand.
     fn set(&mut self, kind: &str, status: ConditionStatus, reason: &str, message: &str) {
-        let now = time(self.now);
+        let now = Some(Time::new(self.now));
         let mut message = message.to_owned();
         crate::measure::bounds::cut(&mut message, crate::measure::bounds::MAX_RUN_MESSAGE_BYTES);
         match self.status.conditions.iter_mut().find(|condition| condition.type_ == kind) {

@@ -225,14 +225,10 @@ impl Model {
                 Self::check(self.sets.get(name), Some(resource_version));
                 let version = self.version();
                 let set = self.sets.get_mut(name).expect("it is there");
-                match deadline {
-                    Some(at) => {
-                        set["metadata"]["annotations"][keys::SCALE_DOWN_DEADLINE] = at.as_str().into();
-                    }
-                    None => {
-                        let annotations = set["metadata"]["annotations"].as_object_mut();
-                        annotations.map(|map| map.remove(keys::SCALE_DOWN_DEADLINE));
-                    }
+                if let Some(annotations) = set["metadata"]["annotations"].as_object_mut() {
+                    annotations.remove(keys::SCALE_DOWN_DEADLINE);
+                    let at = deadline.as_deref().map(Value::from);
+                    annotations.extend(at.map(|at| (keys::SCALE_DOWN_DEADLINE.to_owned(), at)));
                 }
                 set["metadata"]["resourceVersion"] = version;
             }

@@ -113,7 +113,8 @@ impl Model {
                 self.experiment.spec.analyses.pop();
             }
             Happening::Never(is) => {
-                self.never = if *is { ["t0".to_owned()].into() } else { Default::default() };
+                self.never =
+                    if *is { ["t0".to_owned()].into() } else { std::collections::BTreeSet::default() };
             }
         }
     }

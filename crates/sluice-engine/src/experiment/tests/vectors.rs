@@ -27,7 +27,7 @@ fn x1_a_duration_is_counted_from_when_pods_are_available() {
     model.kubelet();
     model.settle();
     assert_eq!((model.status().phase.as_str(), model.parts().as_str()), ("Running", "t:Running"));
-    assert_eq!(model.status().available_at.map(|at| at.timestamp()), Some(model.now));
+    assert_eq!(model.status().available_at.map(sluice_api::Time::timestamp), Some(model.now));
     model.pass(5);
     assert_eq!(model.status().phase.as_str(), "Running", "exactly five seconds are not over");
     model.pass(1);
