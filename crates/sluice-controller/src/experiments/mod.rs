@@ -103,3 +103,39 @@ pub(crate) fn surroundings(
     let templates = analysis::templates_of(namespace, references, analysis);
     Ok(Surroundings { sets: own_sets, services: found, runs: runs.collect(), templates })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn held(more: &Value) -> HeldExperiment {
+        let mut object = json!({
+            "apiVersion": "argoproj.io/v1alpha1", "kind": "Experiment", "metadata": {"name": "ex", "namespace": "ns"},
+            "spec": {"templates": [{"name": "a", "template": {"spec": {"containers": []}}}]},
+        });
+        for (key, value) in more.as_object().into_iter().flatten() {
+            object[key] = value.clone();
+        }
+        HeldExperiment::from_object(object).expect("it can be read")
+    }
+
+    #[test]
+    fn pod_templates_are_kept_until_it_has_ended() {
+        for (phase, is_kept) in [("", true), ("Running", true), ("Successful", false), ("Failed", false)] {
+            let held = held(&json!({"status": {"phase": phase}}));
+            assert_eq!(held.object.spec.templates[0].template.is_some(), is_kept, "{phase}");
+        }
+    }
+
+    #[test]
+    fn w06_a_bad_field_of_the_spec_is_named_and_one_of_the_status_is_left_out() {
+        let held_bad = held(&json!({"spec": {"templates": [], "duration": 5}}));
+        let malformed = held_bad.malformed.expect("it is named");
+        assert!(malformed.starts_with("spec.duration: Invalid value: 5"), "{malformed}");
+        let odd = held(&json!({"status": {"phase": "Odd", "message": "kept"}}));
+        assert_eq!(odd.malformed, None);
+        assert_eq!(odd.object.status.as_ref().map(|status| status.message.as_str()), Some("kept"));
+    }
+}

@@ -404,3 +404,23 @@ fn one_that_is_being_deleted_is_left_alone() {
     model.sets.clear();
     assert!(model.decide().is_empty());
 }
+
+#[test]
+fn w63_a_required_analysis_whose_every_measurement_was_forgiven_passes_nothing() {
+    let spec = json!({"templates": [template("a")], "analyses": [analysis("x", true), analysis("y", true)]});
+    let mut model = Model::new(&spec);
+    model.rest();
+    model.end_run("ex-x", "Successful", "");
+    model.runs.get_mut("ex-x").expect("the run")["status"]["metricResults"][0]["successful"] = json!(0);
+    model.rest();
+    assert_eq!(model.status().phase.as_str(), "Running", "the other one goes on");
+    model.end_run("ex-y", "Successful", "");
+    model.rest();
+    assert_eq!(
+        model.phase(),
+        "Inconclusive required analysis 'x' has ended and not every metric was measured well"
+    );
+    assert_eq!(model.size("ex-a"), 1, "pods stay for the delay");
+    model.pass(40);
+    assert_eq!(model.size("ex-a"), 0);
+}
