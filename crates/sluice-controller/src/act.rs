@@ -13,10 +13,10 @@ use kube::core::Request as Builder;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sluice_api::keys;
-use sluice_engine::analysis::RunOwner;
 use sluice_engine::merge;
 use sluice_engine::plan::{Action, Plan};
 use sluice_engine::spec::SELECTED_AT;
+use sluice_engine::trial;
 use sluice_engine::world::{Rollout, WorkloadKind, World};
 use sluice_traffic::{Edit, ObjectKind, ObjectRef};
 
@@ -41,6 +41,8 @@ pub enum Kind {
     Pod,
     /// An analysis run.
     AnalysisRun,
+    /// An experiment.
+    Experiment,
     /// An object that routes stand in.
     Route(ObjectKind),
     /// An object whose template a Rollout runs.
@@ -56,6 +58,7 @@ impl Kind {
             Kind::Service => "Service",
             Kind::Pod => "Pod",
             Kind::AnalysisRun => "AnalysisRun",
+            Kind::Experiment => "Experiment",
             Kind::Route(kind) => kind.kind,
             Kind::Workload(kind) => kind.name(),
         }
@@ -69,6 +72,7 @@ impl Kind {
             Kind::Service => format!("/api/v1/namespaces/{namespace}/services"),
             Kind::Pod => format!("/api/v1/namespaces/{namespace}/pods"),
             Kind::AnalysisRun => format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/analysisruns"),
+            Kind::Experiment => format!("/apis/argoproj.io/v1alpha1/namespaces/{namespace}/experiments"),
             Kind::Route(kind) => routes::path(kind, None, namespace),
             Kind::Workload(kind) => workloads::path(kind, namespace),
         }
@@ -286,7 +290,20 @@ impl Actor<'_> {
             Action::DeleteReplicaSet { name, uid, resource_version } => {
                 self.delete(Kind::ReplicaSet, name, uid, resource_version, traces).await
             }
-            Action::CreateRun { name, object } => self.create_run(name, object, traces).await,
+            Action::CreateRun { name, object } => {
+                self.create_owned(Kind::AnalysisRun, name, object.clone(), traces).await
+            }
+            Action::CreateExperiment { name, object, pods_of } => {
+                let object = self.with_pods(object, pods_of).await?;
+                self.create_owned(Kind::Experiment, name, object, traces).await
+            }
+            Action::TerminateExperiment { name, uid } => {
+                let body = json!({"metadata": {"uid": uid}, "spec": {"terminate": true}});
+                self.patch(Kind::Experiment, name, body, traces).await.map(|_| ())
+            }
+            Action::DeleteExperiment { name, uid, resource_version } => {
+                self.delete(Kind::Experiment, name, uid, resource_version, traces).await
+            }
             Action::PlaceRun { name, uid, annotations } => {
                 let body = json!({"metadata": {"uid": uid, "annotations": annotations}});
                 self.patch(Kind::AnalysisRun, name, body, traces).await.map(|_| ())
@@ -546,18 +563,40 @@ impl Actor<'_> {
         self.patch(Kind::ReplicaSet, name, body, traces).await.map(|_| ())
     }
 
-    /// Creates an analysis run. One of its name that is ours already is as good; past another's name is
-    /// counted on.
-    async fn create_run(&self, name: &str, object: &Value, traces: &mut Vec<Trace>) -> Result<(), ActError> {
-        let kind = Kind::AnalysisRun;
+    /// An Experiment with the pods of these ReplicaSets, as they are stored.
+    async fn with_pods(&self, object: &Value, pods_of: &[String]) -> Result<Value, ActError> {
+        let mut sets = BTreeMap::new();
+        for name in pods_of {
+            if sets.contains_key(name) {
+                continue;
+            }
+            let request = Builder::new(Kind::ReplicaSet.path(&self.rollout().namespace))
+                .get(name, &kube::api::GetParams::default());
+            let set: Value = self.send("get", Kind::ReplicaSet, name, request).await?;
+            sets.insert(name.clone(), set);
+        }
+        let mut object = object.clone();
+        trial::object::fill_in(&mut object, pods_of, &sets)
+            .map_err(|name| ActError::Conflict { kind: Kind::ReplicaSet.name(), name })?;
+        Ok(object)
+    }
+
+    /// Creates an analysis run or an experiment. One of its name that is ours already is as good; past another's
+    /// name is counted on.
+    async fn create_owned(
+        &self,
+        kind: Kind,
+        wanted: &str,
+        mut object: Value,
+        traces: &mut Vec<Trace>,
+    ) -> Result<(), ActError> {
         let path = kind.path(&self.rollout().namespace);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-        let mut object = object.clone();
         if !self.instance_id.is_empty() {
             object["metadata"]["labels"][keys::CONTROLLER_INSTANCE_ID] = json!(self.instance_id);
         }
-        let mut name = name.to_owned();
-        for _ in 0..MOST_NAMES {
+        let mut name = wanted.to_owned();
+        for number in 1..=MOST_NAMES {
             object["metadata"]["name"] = json!(name);
             let body = serde_json::to_vec(&object).unwrap_or_default();
             let request = Builder::new(path.clone()).create(&parameters, body);
@@ -573,12 +612,15 @@ impl Actor<'_> {
             let request = Builder::new(path.clone()).get(&name, &kube::api::GetParams::default());
             let found: Value = self.send("get", kind, &name, request).await?;
             let version = found["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-            let owner = sluice_engine::analysis::run::read(found).ok().map(|owned| owned.owner);
-            if matches!(owner, Some(RunOwner::Rollout(_, uid)) if uid == self.rollout().uid) {
+            let mut owners = found["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+            if owners.any(|owner| owner["controller"] == true && owner["uid"] == self.rollout().uid) {
                 traces.push(Trace::Wrote(kind, self.key(&name), version));
                 return Ok(());
             }
-            name = next_name(&name);
+            name = match kind {
+                Kind::Experiment => format!("{wanted}-{number}"),
+                _ => next_name(&name),
+            };
         }
         Err(ActError::Conflict { kind: kind.name(), name })
     }
@@ -704,7 +746,7 @@ fn not_before(now: Timestamp) -> sluice_api::Time {
 }
 
 /// Whether the API server said no, rather than being in trouble.
-fn is_refusal(error: &kube::Error) -> bool {
+pub(crate) fn is_refusal(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     // What is too large for the store comes as an error of the server.
     (400..500).contains(&status.code) && status.code != 429 || status.message.contains(TOO_LARGE)

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sluice_api::rollout::RolloutStatus;
 use sluice_engine::analysis::Analyses;
 use sluice_engine::spec::{self, OwnedSet, Owner};
+use sluice_engine::trial::Trial;
 use sluice_engine::world::{InvalidSpec, Pod, Rollout, Service, Settings, Traffic, Workload, World};
 
 use crate::cache::{Body, Cache, ObjectKey, Slim};
@@ -110,6 +111,8 @@ pub struct Surroundings {
     pub left_workloads: Vec<Arc<Workload>>,
     /// Its analysis runs, and what they are made of.
     pub analysis: Analyses,
+    /// Its Experiments.
+    pub trials: Vec<Arc<Trial>>,
 }
 
 /// What the caches say about one Rollout. Names the ReplicaSet that cannot be read, if there is one: a
@@ -149,7 +152,7 @@ pub fn world(
         Some((name.clone(), service))
     });
     let (services, former_services) = (found.collect(), services.former(&rollout));
-    let Surroundings { traffic, pods, troubles, workload, left_workloads, analysis } = surroundings;
+    let Surroundings { traffic, pods, troubles, workload, left_workloads, analysis, trials } = surroundings;
     Ok(World {
         rollout,
         replica_sets,
@@ -160,6 +163,7 @@ pub fn world(
         left_workloads,
         traffic,
         analysis,
+        trials,
         pods,
         troubles,
         settings,
@@ -205,6 +209,7 @@ pub fn after(key: &ObjectKey, remains: Remains, settings: Settings) -> World {
         left_workloads,
         traffic: Traffic::default(),
         analysis: Analyses::default(),
+        trials: Vec::new(),
         pods: None,
         troubles: BTreeMap::new(),
         settings,

@@ -10,6 +10,7 @@ pub mod clock;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod events;
+pub mod experiments;
 pub mod flags;
 pub mod gather;
 pub mod kept;

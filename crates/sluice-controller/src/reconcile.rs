@@ -22,6 +22,7 @@ use crate::analysis::{self, AnalysisObjects};
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
+use crate::experiments::{self, HeldExperiment};
 use crate::gather::{self, Remains, Services, Surroundings};
 use crate::kept::Kept;
 use crate::lease::Leadership;
@@ -71,6 +72,8 @@ pub struct Reconciler {
     pub workloads: Workloads,
     /// Analysis runs and what they are made of.
     pub analysis: AnalysisObjects,
+    /// Experiments.
+    pub experiments: Cache<HeldExperiment>,
     /// The instance id that what we make carries; empty: none.
     pub instance_id: String,
     /// Pods that are awaited.
@@ -150,8 +153,9 @@ impl Reconciler {
             workloads::look(&rollout, &self.workloads, &self.sets).ok()?;
         let troubles = self.pods.troubles(key);
         let analysis = analysis::of(&rollout, &self.analysis);
+        let trials = experiments::of(&rollout.uid, &self.experiments);
         let surroundings =
-            Surroundings { traffic, pods: None, troubles, workload, left_workloads: left, analysis };
+            Surroundings { traffic, pods: None, troubles, workload, left_workloads: left, analysis, trials };
         let services = Services { cache: &self.services, selections: &self.selections };
         let world = gather::world(rollout, &self.sets, services, surroundings, self.settings).ok()?;
         let plan = sluice_engine::decide(&world, now);
@@ -204,7 +208,9 @@ impl Reconciler {
         let restarting = matches!(restart::due(&rollout, now), restart::Due::Now(_));
         let pods = if restarting { self.list_pods(&rollout).await } else { None };
         let analysis = analysis::of(&rollout, &self.analysis);
-        let surroundings = Surroundings { traffic, pods, troubles, workload, left_workloads: left, analysis };
+        let trials = experiments::of(&rollout.uid, &self.experiments);
+        let surroundings =
+            Surroundings { traffic, pods, troubles, workload, left_workloads: left, analysis, trials };
         let services = Services { cache: &self.services, selections: &self.selections };
         let world = match gather::world(rollout, &self.sets, services, surroundings, self.settings) {
             Ok(world) => world,
@@ -357,6 +363,7 @@ impl Reconciler {
                         Kind::Service => self.services.relist(),
                         Kind::Pod => {}
                         Kind::AnalysisRun => self.analysis.runs.relist(),
+                        Kind::Experiment => self.experiments.relist(),
                         Kind::Route(kind) => self.route_objects.relist(kind),
                         Kind::Workload(kind) => self.workloads.cache(kind).relist(),
                     }
@@ -380,6 +387,7 @@ impl Reconciler {
             Kind::Service => self.services.version(key),
             Kind::Pod => None,
             Kind::AnalysisRun => self.analysis.runs.version(key),
+            Kind::Experiment => self.experiments.version(key),
             Kind::Route(kind) => self.route_objects.version(*kind, key),
             Kind::Workload(kind) => self.workloads.cache(*kind).version(key),
         }
@@ -399,6 +407,7 @@ impl Reconciler {
             | Kind::Service
             | Kind::Pod
             | Kind::AnalysisRun
+            | Kind::Experiment
             | Kind::Workload(_) => kind.path(&key.namespace),
         };
         let request = kube::core::Request::new(path)

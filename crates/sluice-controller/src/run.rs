@@ -17,6 +17,8 @@ use crate::analysis::{self, AnalysisObjects};
 use crate::cache::{Cache, ObjectKey, Source, Versions};
 use crate::clock::Clock;
 use crate::events::Events;
+use crate::experiments;
+use crate::experiments::looks::ExperimentReconciler;
 use crate::gather;
 use crate::kept::{Figures, Kept};
 use crate::lease::{self, Leadership, LeaseOptions};
@@ -39,6 +41,8 @@ pub struct Options {
     pub workers: usize,
     /// How many analysis runs are looked at side by side.
     pub analysis_workers: usize,
+    /// How many Experiments are looked at side by side.
+    pub experiment_workers: usize,
     /// Only analysis runs are looked at; Rollouts are somebody else's.
     pub analysis_only: bool,
     /// Where metrics are asked for.
@@ -62,6 +66,7 @@ impl Default for Options {
             instance_id: String::new(),
             workers: 10,
             analysis_workers: 30,
+            experiment_workers: 10,
             analysis_only: false,
             providers: Providers::default(),
             lease: None,
@@ -91,8 +96,10 @@ pub struct Controller {
     clock: Clock,
     queue: Queue<ObjectKey>,
     runs_queue: Queue<ObjectKey>,
+    experiments_queue: Queue<ObjectKey>,
     reconciler: Arc<Reconciler>,
     runs: Arc<RunReconciler>,
+    experiments: Arc<ExperimentReconciler>,
     writer: crate::events::EventWriter,
 }
 
@@ -103,6 +110,10 @@ pub struct Handle {
     pub reconciler: Arc<Reconciler>,
     /// The queue.
     pub queue: Queue<ObjectKey>,
+    /// What looks at Experiments.
+    pub experiments: Arc<ExperimentReconciler>,
+    /// The queue of Experiments.
+    pub experiments_queue: Queue<ObjectKey>,
 }
 
 impl Handle {
@@ -119,6 +130,7 @@ impl Handle {
             (reconciler.analysis.runs.name(), reconciler.analysis.runs.ready()),
             (reconciler.analysis.templates.name(), reconciler.analysis.templates.ready()),
             (reconciler.analysis.cluster_templates.name(), reconciler.analysis.cluster_templates.ready()),
+            (self.experiments.experiments.name(), self.experiments.experiments.ready()),
         ];
         let missing: Vec<&str> = caches.iter().filter(|(_, ready)| !ready).map(|(name, _)| *name).collect();
         if missing.is_empty() { Ok(()) } else { Err(format!("not read yet: {}", missing.join(", "))) }
@@ -142,6 +154,7 @@ impl Handle {
             ("ReplicaSet", reconciler.sets.len(), reconciler.sets.repairs()),
             ("Service", reconciler.services.len(), reconciler.services.repairs()),
             ("AnalysisRun", reconciler.analysis.runs.len(), reconciler.analysis.runs.repairs()),
+            ("Experiment", self.experiments.experiments.len(), self.experiments.experiments.repairs()),
         ] {
             samples.gauge("sluice_cached_objects", "Objects in a cache", &[("kind", kind)], size as f64);
             samples.counter(
@@ -230,6 +243,7 @@ impl Controller {
             route_memory: RouteMemory::default(),
             workloads,
             analysis: AnalysisObjects::default(),
+            experiments: Cache::new("Experiment"),
             instance_id: options.instance_id.clone(),
             pods: PodWatches::new(client.clone(), queue.clone()),
             events,
@@ -240,29 +254,51 @@ impl Controller {
         };
         let runs_queue = Queue::new("AnalysisRuns", |key: &ObjectKey| key.lane(), options.seed);
         let runs = RunReconciler::new(&reconciler, options.providers.clone());
+        let experiments_queue = Queue::new("Experiments", |key: &ObjectKey| key.lane(), options.seed);
+        let experiments = ExperimentReconciler::new(&reconciler, &experiments_queue);
         Controller {
             options,
             client,
             clock,
             queue,
             runs_queue,
+            experiments_queue,
             reconciler: Arc::new(reconciler),
             runs: Arc::new(runs),
+            experiments: Arc::new(experiments),
             writer,
         }
     }
 
     /// A handle on this controller's state.
     pub fn handle(&self) -> Handle {
-        Handle { reconciler: Arc::clone(&self.reconciler), queue: self.queue.clone() }
+        Handle {
+            reconciler: Arc::clone(&self.reconciler),
+            queue: self.queue.clone(),
+            experiments: Arc::clone(&self.experiments),
+            experiments_queue: self.experiments_queue.clone(),
+        }
     }
 
     /// Runs until `shutdown` completes: then what is under way ends, and the lease is given up.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let Controller { options, client, clock, queue, runs_queue, reconciler, runs, writer } = self;
+        let Controller {
+            options,
+            client,
+            clock,
+            queue,
+            runs_queue,
+            experiments_queue,
+            reconciler,
+            runs,
+            experiments,
+            writer,
+        } = self;
         let mut tasks = tokio::task::JoinSet::new();
-        feeds(&options, &client, &queue, &reconciler, &mut tasks);
-        analysis_feeds(&options, &client, (&queue, &runs_queue), &reconciler, &mut tasks);
+        let queues = Queues { rollouts: &queue, runs: &runs_queue, experiments: &experiments_queue };
+        feeds(&options, &client, queues, &reconciler, &mut tasks);
+        analysis_feeds(&options, &client, queues, &reconciler, &mut tasks);
+        experiment_feed(&options, &client, queues, &experiments, &mut tasks);
         tasks.spawn(writer.run());
 
         let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -277,21 +313,31 @@ impl Controller {
             election.spawn(lease::run(client.clone(), lease, leadership.clone(), clock, until));
         }
 
-        let workers = if options.analysis_only { 0 } else { options.workers };
-        let rollouts = Work { workers, queue: &queue };
-        let analyses = Work { workers: options.analysis_workers, queue: &runs_queue };
-        let work = work(rollouts, analyses, &reconciler, &runs, &leadership);
+        let unless_analysis_only = |workers| if options.analysis_only { 0 } else { workers };
+        let work = work(
+            Work { workers: unless_analysis_only(options.workers), queue: &queue, looks: &reconciler },
+            Work { workers: options.analysis_workers, queue: &runs_queue, looks: &runs },
+            Work {
+                workers: unless_analysis_only(options.experiment_workers),
+                queue: &experiments_queue,
+                looks: &experiments,
+            },
+            &leadership,
+        );
         tokio::select! {
             () = work => {}
             () = shutdown => {
                 // What is ready is finished; nothing new is taken.
                 queue.close();
                 runs_queue.close();
-                let drained = async { tokio::join!(drain(&queue), drain(&runs_queue)) };
+                experiments_queue.close();
+                let drained =
+                    async { tokio::join!(drain(&queue), drain(&runs_queue), drain(&experiments_queue)) };
                 let _ = tokio::time::timeout(Duration::from_secs(10), drained).await;
             }
         }
         reconciler.pods.clear();
+        experiments.pods.clear();
         let _ = stop.send(true);
         while election.join_next().await.is_some() {}
         reconciler.route_objects.shutdown().await;
@@ -300,22 +346,30 @@ impl Controller {
     }
 }
 
-/// A queue and how many work on it.
+/// The queues, by what is looked at.
 #[derive(Clone, Copy)]
-struct Work<'a> {
+struct Queues<'a> {
+    rollouts: &'a Queue<ObjectKey>,
+    runs: &'a Queue<ObjectKey>,
+    experiments: &'a Queue<ObjectKey>,
+}
+
+/// A queue, how many work on it, and what looks at its objects.
+#[derive(Clone, Copy)]
+struct Work<'a, T> {
     workers: usize,
     queue: &'a Queue<ObjectKey>,
+    looks: &'a Arc<T>,
 }
 
 /// Works while leading, over and over.
 async fn work(
-    rollouts: Work<'_>,
-    analyses: Work<'_>,
-    reconciler: &Arc<Reconciler>,
-    runs: &Arc<RunReconciler>,
+    rollouts: Work<'_, Reconciler>,
+    analyses: Work<'_, RunReconciler>,
+    experiments: Work<'_, ExperimentReconciler>,
     leadership: &Leadership,
 ) {
-    let queue = rollouts.queue;
+    let (queue, reconciler) = (rollouts.queue, rollouts.looks);
     loop {
         let mut leads = leadership.subscribe();
         if leads.wait_for(|leads| *leads).await.is_err() {
@@ -327,6 +381,7 @@ async fn work(
         reconciler.analysis.runs.wait_ready().await;
         reconciler.analysis.templates.wait_ready().await;
         reconciler.analysis.cluster_templates.wait_ready().await;
+        experiments.looks.experiments.wait_ready().await;
         // Another leader may have written routes meanwhile.
         reconciler.route_memory.clear();
         tracing::info!(
@@ -348,6 +403,9 @@ async fn work(
                 analyses.queue.add(key.clone());
             }
         });
+        for key in experiments.looks.experiments.keys() {
+            experiments.queue.add(key);
+        }
         let look = {
             let reconciler = Arc::clone(reconciler);
             let is_ours = rollouts.workers > 0;
@@ -357,24 +415,35 @@ async fn work(
             }
         };
         let measure = {
-            let runs = Arc::clone(runs);
+            let runs = Arc::clone(analyses.looks);
             move |key: ObjectKey| {
                 let runs = Arc::clone(&runs);
                 async move { runs.reconcile(key).await }
             }
         };
-        let both = async {
+        let experiment = {
+            let looks = Arc::clone(experiments.looks);
+            let is_ours = experiments.workers > 0;
+            move |key: ObjectKey| {
+                let looks = Arc::clone(&looks);
+                async move { if is_ours { looks.reconcile(key).await } else { Outcome::Done(None) } }
+            }
+        };
+        let all = async {
             tokio::join!(
                 queue::run(queue.clone(), rollouts.workers.max(1), look),
-                queue::run(analyses.queue.clone(), analyses.workers, measure)
+                queue::run(analyses.queue.clone(), analyses.workers, measure),
+                queue::run(experiments.queue.clone(), experiments.workers.max(1), experiment)
             )
         };
-        if leadership.while_leading(both).await.is_some() {
+        if leadership.while_leading(all).await.is_some() {
             return; // the queues are closed
         }
         reconciler.pods.clear();
+        experiments.looks.pods.clear();
         queue.clear();
         analyses.queue.clear();
+        experiments.queue.clear();
     }
 }
 
@@ -387,10 +456,11 @@ async fn drain(queue: &Queue<ObjectKey>) {
 fn feeds(
     options: &Options,
     client: &Client,
-    queue: &Queue<ObjectKey>,
+    queues: Queues<'_>,
     reconciler: &Arc<Reconciler>,
     tasks: &mut tokio::task::JoinSet<()>,
 ) {
+    let (queue, experiments) = (queues.rollouts, queues.experiments);
     let source = |resource: ApiResource| {
         let source = Source::new(client.clone(), resource)
             .in_namespace(options.namespace.clone())
@@ -422,15 +492,19 @@ fn feeds(
 
     let sets = source(ApiResource::erase::<k8s_openapi::api::apps::v1::ReplicaSet>(&()))
         .labelled(sluice_api::keys::POD_TEMPLATE_HASH);
-    let (own, all) = (queue.clone(), reconciler.rollouts.clone());
+    let (own, all, theirs) = (queue.clone(), reconciler.rollouts.clone(), experiments.clone());
     tasks.spawn(reconciler.sets.clone().feed(sets, move |change| {
         for set in [change.old_object(), change.new_object()].into_iter().flatten() {
+            if let Owner::Experiment { name, .. } = &set.owner {
+                theirs.add(ObjectKey::new(Arc::clone(&change.key.namespace), name.as_str()));
+            }
             enqueue_owner(set, &change.key.namespace, &own, &all);
         }
     }));
 
     let services = source(ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()));
     let (own, all, looker) = (queue.clone(), reconciler.rollouts.clone(), Arc::clone(reconciler));
+    let theirs = experiments.clone();
     tasks.spawn(reconciler.services.clone().feed(services, move |change| {
         looker.selections.observed(change, looker.clock.now());
         let is_same =
@@ -441,8 +515,11 @@ fn feeds(
         for (key, _) in all.indexed(&gather::service_entry(&change.key.namespace, &change.key.name)) {
             own.add(key);
         }
-        // Whoever's name it carries may not name it any more.
         let carried = [change.old_object(), change.new_object()].into_iter().flatten();
+        for (name, _) in carried.clone().filter_map(|service| service.experiment.as_deref()) {
+            theirs.add(ObjectKey::new(Arc::clone(&change.key.namespace), name.as_str()));
+        }
+        // Whoever's name it carries may not name it any more.
         for name in carried.filter_map(|service| service.managed_by.as_deref()) {
             own.add(ObjectKey::new(Arc::clone(&change.key.namespace), name));
         }
@@ -453,16 +530,17 @@ fn feeds(
 fn analysis_feeds(
     options: &Options,
     client: &Client,
-    (queue, runs_queue): (&Queue<ObjectKey>, &Queue<ObjectKey>),
+    queues: Queues<'_>,
     reconciler: &Arc<Reconciler>,
     tasks: &mut tokio::task::JoinSet<()>,
 ) {
+    let queue = queues.rollouts;
     let source = optional_source(options, client);
     let selector = instance_selector(&options.instance_id);
     let own =
         |kind: &str, plural: &str| source(vec![analysis::resource(kind, plural)]).labelled(selector.clone());
     let objects = &reconciler.analysis;
-    let (looks, measures) = (queue.clone(), runs_queue.clone());
+    let (looks, measures, theirs) = (queue.clone(), queues.runs.clone(), queues.experiments.clone());
     tasks.spawn(objects.runs.clone().feed(own("AnalysisRun", "analysisruns"), move |change| {
         let (old, new) = (change.old_object(), change.new_object());
         if new.is_some_and(|held| held.object.is_some()) {
@@ -472,8 +550,11 @@ fn analysis_feeds(
             return;
         }
         for held in old.into_iter().chain(new) {
-            if let RunOwner::Rollout(name, _) = &held.owned.owner {
-                looks.add(ObjectKey::new(Arc::clone(&change.key.namespace), name.as_str()));
+            let key = |name: &str| ObjectKey::new(Arc::clone(&change.key.namespace), name);
+            match &held.owned.owner {
+                RunOwner::Rollout(name, _) => looks.add(key(name)),
+                RunOwner::Experiment(name, _) => theirs.add(key(name)),
+                RunOwner::Nobody | RunOwner::Other => {}
             }
         }
     }));
@@ -501,6 +582,32 @@ fn analysis_feeds(
             .clone()
             .feed(cluster, move |change| tell(&looks, &all, &change.key.namespace)),
     );
+}
+
+/// Watches Experiments.
+fn experiment_feed(
+    options: &Options,
+    client: &Client,
+    queues: Queues<'_>,
+    experiments: &Arc<ExperimentReconciler>,
+    tasks: &mut tokio::task::JoinSet<()>,
+) {
+    let source = optional_source(options, client);
+    let source = source(vec![analysis::resource("Experiment", "experiments")])
+        .labelled(instance_selector(&options.instance_id));
+    let (looks, rollouts) = (queues.experiments.clone(), queues.rollouts.clone());
+    let cache = experiments.experiments.clone();
+    tasks.spawn(cache.feed(source, move |change| {
+        looks.add(change.key.clone());
+        let (old, new) = (change.old_object(), change.new_object());
+        if old.zip(new).is_some_and(|(old, new)| experiments::is_same(old, new)) {
+            return;
+        }
+        let owners = old.into_iter().chain(new).filter_map(|held| experiments::owner(&held.object));
+        for (name, _) in owners {
+            rollouts.add(ObjectKey::new(Arc::clone(&change.key.namespace), name));
+        }
+    }));
 }
 
 /// What objects that are ours by the instance id carry.
@@ -587,7 +694,7 @@ fn same(old: &Service, new: &Service) -> bool {
 fn enqueue_owner(set: &OwnedSet, namespace: &Arc<str>, queue: &Queue<ObjectKey>, rollouts: &Cache<Kept>) {
     match &set.owner {
         Owner::Rollout { name, .. } => queue.add(ObjectKey::new(Arc::clone(namespace), name.as_str())),
-        Owner::Other => {}
+        Owner::Experiment { .. } | Owner::Other => {}
         Owner::Nobody => rollouts.for_each(|key, body| {
             if key.namespace != *namespace {
                 return;

@@ -72,6 +72,7 @@ mod tests {
             selector: BTreeMap::new(),
             managed_by: None,
             selected_since: Some(at(since)),
+            experiment: None,
         }))
     }
 

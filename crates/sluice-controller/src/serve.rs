@@ -66,6 +66,7 @@ async fn run(flags: Flags, clock: Clock) -> anyhow::Result<()> {
         instance_id: flags.instance_id.clone(),
         workers: flags.rollout_threads,
         analysis_workers: flags.analysis_threads,
+        experiment_workers: flags.experiment_threads,
         analysis_only: flags.is_analysis_only(),
         providers: environment.providers(),
         lease: flags.leader_elect.then(|| LeaseOptions {
@@ -119,6 +120,8 @@ fn sources(handle: &Handle, metrics: &Arc<Metrics>, inspects: bool) -> Sources {
 fn show(metrics: &Arc<Metrics>, handle: &Handle) {
     let queue = handle.queue.clone();
     metrics.show_queue("Rollouts", move || queue.stats());
+    let queue = handle.experiments_queue.clone();
+    metrics.show_queue("Experiments", move || queue.stats());
     let handle = handle.clone();
     metrics.at_scrape(move |samples| handle.sample(samples));
 }

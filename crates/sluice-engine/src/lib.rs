@@ -19,6 +19,7 @@ pub mod conditions;
 pub mod deadline;
 pub mod decide;
 pub mod destinations;
+pub mod experiment;
 pub mod identity;
 pub mod measure;
 pub mod merge;

@@ -412,7 +412,7 @@ struct WireCondition {
     message: String,
 }
 
-/// A ReplicaSet and the Rollout that owns it.
+/// A ReplicaSet and who owns it.
 #[derive(Clone, Debug)]
 pub struct OwnedSet {
     /// Who controls it.
@@ -428,6 +428,13 @@ pub enum Owner {
     Nobody,
     /// A Rollout.
     Rollout {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+    /// An Experiment.
+    Experiment {
         /// Its name.
         name: String,
         /// Its uid.
@@ -455,6 +462,7 @@ pub fn replica_set(object: Value) -> Result<OwnedSet, serde_json::Error> {
     let owner = match metadata.owner_references.into_iter().find(|owner| owner.controller) {
         None => Owner::Nobody,
         Some(owner) if owner.kind == "Rollout" => Owner::Rollout { name: owner.name, uid: owner.uid },
+        Some(owner) if owner.kind == "Experiment" => Owner::Experiment { name: owner.name, uid: owner.uid },
         Some(_) => Owner::Other,
     };
     let failure = wire.status.conditions.into_iter().find(|condition| condition.type_ == "ReplicaFailure");
@@ -490,6 +498,7 @@ struct WireServiceMeta {
     resource_version: String,
     creation_timestamp: Option<Timestamp>,
     annotations: BTreeMap<String, String>,
+    owner_references: Vec<WireOwner>,
 }
 
 #[derive(Deserialize)]
@@ -511,7 +520,9 @@ struct WireServiceSpec {
 /// What of the object cannot be read.
 pub fn service(object: Value) -> Result<Service, serde_json::Error> {
     let wire: WireService = serde_json::from_value(object)?;
-    let WireServiceMeta { resource_version, creation_timestamp, annotations } = wire.metadata;
+    let WireServiceMeta { resource_version, creation_timestamp, annotations, owner_references } =
+        wire.metadata;
+    let owner = owner_references.into_iter().find(|owner| owner.controller && owner.kind == "Experiment");
     let selected_at = annotations.get(SELECTED_AT).and_then(|text| text.parse().ok());
     let mut selector = wire.spec.selector;
     Ok(Service {
@@ -521,6 +532,7 @@ pub fn service(object: Value) -> Result<Service, serde_json::Error> {
         managed_by: annotations.get(keys::MANAGED_BY_ROLLOUTS).cloned(),
         // A Service that was made anew may have led elsewhere until then.
         selected_since: selected_at.into_iter().chain(creation_timestamp).max(),
+        experiment: owner.map(|owner| Box::new((owner.name, owner.uid))),
     })
 }
 

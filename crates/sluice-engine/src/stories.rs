@@ -318,6 +318,7 @@ impl Story {
             selector: [("app".to_owned(), "web".to_owned())].into(),
             managed_by: None,
             selected_since: None,
+            experiment: None,
         };
         self.world.services.insert(name.into(), service);
     }

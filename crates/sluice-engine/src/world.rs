@@ -610,6 +610,8 @@ pub struct Service {
     pub managed_by: Option<String>,
     /// When we last changed which version it selects, as far as that is known.
     pub selected_since: Option<Timestamp>,
+    /// The Experiment that made it: name and uid.
+    pub experiment: Option<Box<(String, String)>>,
 }
 
 /// What traffic does now, for a Rollout whose share a router carries.

@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use crate::harness::{SOON, Sandbox, canary, image};
 
 /// A server that answers queries as Prometheus does, with one sample.
-struct Metrics {
-    address: String,
+pub struct Metrics {
+    pub address: String,
     /// The sample, in thousandths.
     thousandths: Arc<AtomicU32>,
     asked: Arc<AtomicUsize>,
@@ -28,7 +28,7 @@ impl Drop for Metrics {
 }
 
 impl Metrics {
-    async fn start() -> Result<Metrics> {
+    pub async fn start() -> Result<Metrics> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = format!("http://{}", listener.local_addr()?);
         let (thousandths, asked) = (Arc::new(AtomicU32::new(1)), Arc::new(AtomicUsize::new(0)));
@@ -56,7 +56,7 @@ impl Metrics {
     }
 }
 
-fn template(name: &str, metrics: &Value) -> Value {
+pub fn template(name: &str, metrics: &Value) -> Value {
     json!({
         "apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": name},
         "spec": {"args": [{"name": "version", "value": "none"}], "metrics": metrics},

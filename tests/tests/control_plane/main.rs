@@ -3,6 +3,7 @@
 
 mod analysis;
 mod definitions;
+mod experiment;
 mod failover;
 mod fixtures;
 mod harness;

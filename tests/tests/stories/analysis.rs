@@ -33,7 +33,7 @@ impl Endpoint {
     }
 
     /// Answers these first, one after another.
-    fn first(self, bodies: &[Value]) -> Endpoint {
+    pub fn first(self, bodies: &[Value]) -> Endpoint {
         let answers = bodies.iter().map(|body| Ok((200, body.clone())));
         self.0.lock().expect("the endpoint").answers = answers.collect();
         self
@@ -44,15 +44,15 @@ impl Endpoint {
         self.0.lock().expect("the endpoint").by_query.insert(part.to_owned(), body);
     }
 
-    fn now_says(&self, body: Value) {
+    pub fn now_says(&self, body: Value) {
         self.0.lock().expect("the endpoint").always = Some(Ok((200, body)));
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.0.lock().expect("the endpoint").asked.len()
     }
 
-    fn last_url(&self) -> String {
+    pub fn last_url(&self) -> String {
         self.0.lock().expect("the endpoint").asked.last().map(|r| r.url.clone()).unwrap_or_default()
     }
 

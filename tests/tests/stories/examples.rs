@@ -1,10 +1,10 @@
-//! Every example can be applied as it is, becomes healthy, and takes an update.
+//! Every example can be applied as it is. A Rollout becomes healthy and takes an update; an Experiment ends well.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sluice_sim::controllers::Settings;
-use sluice_tests::simulation::Simulation;
+use sluice_tests::simulation::{NAMESPACE, Simulation};
 use sluice_tests::takeover::foreign_kinds;
 
 use crate::analysis::Endpoint;
@@ -27,7 +27,7 @@ fn objects(folder: &Path) -> Vec<Value> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_example_becomes_healthy_and_takes_an_update() {
+async fn every_example_does_what_it_is_there_for() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let mut folders: Vec<_> =
         std::fs::read_dir(root).expect("examples").map(|entry| entry.expect("an entry").path()).collect();
@@ -52,14 +52,19 @@ async fn every_example_becomes_healthy_and_takes_an_update() {
         endpoint.says_of("increase%28", many);
         simulation.start_controller(endpoint.options());
         let objects = objects(&folder);
-        let rollouts: Vec<String> = objects
-            .iter()
-            .filter(|object| object["kind"] == "Rollout")
-            .map(|object| object["metadata"]["name"].as_str().expect("a name").to_owned())
-            .collect();
-        assert!(!rollouts.is_empty(), "{} has no Rollout", folder.display());
+        let names = |kind: &str| -> Vec<String> {
+            let own = objects.iter().filter(|object| object["kind"] == kind);
+            own.map(|object| object["metadata"]["name"].as_str().expect("a name").to_owned()).collect()
+        };
+        let (rollouts, experiments) = (names("Rollout"), names("Experiment"));
+        assert!(!rollouts.is_empty() || !experiments.is_empty(), "{} runs nothing", folder.display());
         for object in objects {
             simulation.apply(object);
+        }
+        for name in experiments {
+            simulation.pass(3600).await;
+            let experiment = simulation.cluster.get("Experiment", Some(NAMESPACE), &name).expect("it exists");
+            assert_eq!(experiment["status"]["phase"], "Successful", "{}: {experiment}", folder.display());
         }
         for name in rollouts {
             simulation.until_phase(&name, "Healthy").await;

@@ -4,6 +4,7 @@ mod analysis;
 mod blue_green;
 mod canary;
 mod examples;
+mod experiment;
 mod gates;
 mod pods;
 mod routed;

@@ -66,6 +66,9 @@ const PENDING: &[(&str, &str)] = &[
     ("canary-analysis.3-aborted-in-experiment", "experiments"),
 ];
 
+/// The Experiment in some of them, and the beginning of the names of all that it owns.
+const EXPERIMENT: &str = "web-779b5f7646-2-3";
+
 /// How long it is watched. Longer than every settle and grace time, shorter than the pauses.
 const SECONDS: u64 = 120;
 
@@ -96,7 +99,7 @@ async fn what_is_carried_out_is_taken_over_without_a_write() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_not_carried_out_is_left_alone() {
-    // A run goes on measuring, whatever its Rollout is held for.
+    // A run goes on measuring, and an Experiment goes on, whatever its Rollout is held for.
     let is_of_a_run = |line: &String| {
         let words: Vec<&str> = line.split(' ').collect();
         matches!(
@@ -109,13 +112,43 @@ async fn what_is_not_carried_out_is_left_alone() {
     let mut touched = BTreeMap::new();
     for (name, _) in PENDING {
         let (writes, changes) = take_over(name).await;
-        let found: Vec<_> =
-            [writes, changes].concat().into_iter().filter(|line| !is_of_a_run(line)).collect();
+        let found: Vec<_> = [writes, changes]
+            .concat()
+            .into_iter()
+            .filter(|line| !is_of_a_run(line) && !line.contains(EXPERIMENT))
+            .collect();
         if !found.is_empty() {
             touched.insert(name, found);
         }
     }
     assert!(touched.is_empty(), "{touched:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_experiment_goes_on_where_it_stands() {
+    // One that runs: its pods stay, and what is awaited is told.
+    let of_it = |lines: Vec<String>| -> Vec<String> {
+        lines.into_iter().filter(|line| line.contains(EXPERIMENT)).collect()
+    };
+    let (writes, changes) = take_over("canary-analysis.2-experiment-running").await;
+    let (writes, changes) = (of_it(writes), of_it(changes));
+    assert_eq!(writes, [format!("patch experiments {EXPERIMENT}")]);
+    let told = ["/metadata/generation", "/status/conditions", "/status/message"];
+    let is_told = |line: &String| {
+        told.iter().any(|field| line.starts_with(&format!("Experiment default/{EXPERIMENT} {field}: ")))
+    };
+    assert!(changes.iter().all(is_told), "{changes:#?}");
+    // One that has ended: its pods go when the delay is over that was set for them, and the status follows.
+    let (writes, changes) = take_over("canary-analysis.3-aborted-in-experiment").await;
+    let writes = of_it(writes);
+    let (sets, statuses): (Vec<_>, Vec<_>) =
+        writes.into_iter().partition(|line| line.contains(" replicasets "));
+    assert_eq!(sets, ["base", "cand"].map(|name| format!("patch replicasets {EXPERIMENT}-{name}")));
+    assert!(statuses.iter().all(|line| *line == format!("patch experiments {EXPERIMENT}")), "{statuses:?}");
+    for name in ["base", "cand"] {
+        let change = format!("ReplicaSet default/{EXPERIMENT}-{name} /spec/replicas: 1 -> 0");
+        assert!(changes.contains(&change), "{changes:#?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,11 +106,20 @@ pub fn of(rollout: &Rollout, objects: &AnalysisObjects) -> Analyses {
 
 /// The templates that a Rollout's spec leads to.
 fn templates(rollout: &Rollout, objects: &AnalysisObjects) -> Templates {
-    let mut found = Templates::new();
-    let Ok(spec) = &rollout.spec else { return found };
+    let Ok(spec) = &rollout.spec else { return Templates::new() };
     let analyses = spec.strategy.analyses();
-    let mut open: Vec<AnalysisTemplateRef> =
-        analyses.iter().flat_map(|(_, analysis, _)| &analysis.block.templates).cloned().collect();
+    let references = analyses.iter().flat_map(|(_, analysis, _)| &analysis.block.templates).cloned();
+    templates_of(&rollout.namespace, references.collect(), objects)
+}
+
+/// The templates of a namespace, or of the cluster, that references lead to.
+pub fn templates_of(
+    namespace: &str,
+    references: Vec<AnalysisTemplateRef>,
+    objects: &AnalysisObjects,
+) -> Templates {
+    let mut found = Templates::new();
+    let mut open = references;
     let mut seen = BTreeSet::new();
     while let Some(reference) = open.pop() {
         if !seen.insert(reference.clone()) {
@@ -119,7 +128,7 @@ fn templates(rollout: &Rollout, objects: &AnalysisObjects) -> Templates {
         let (cache, namespace) = if reference.cluster_scope {
             (&objects.cluster_templates, "")
         } else {
-            (&objects.templates, rollout.namespace.as_str())
+            (&objects.templates, namespace)
         };
         let key = ObjectKey::new(namespace, reference.template_name.as_str());
         if let Some(Body::Good(template)) = cache.body(&key) {

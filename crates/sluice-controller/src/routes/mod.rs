@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use sluice_engine::traffic::{self, Sight, Times};
 use sluice_engine::world::{Canary, Rollout, Settings, Strategy, Traffic, Verify};
 use sluice_traffic::{
-    By, Edit, Edits, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError, TrafficRouter,
-    Verdict,
+    By, Edit, Edits, Extra, ObjectKind, ObjectRef, Objects, PingPong, Routes, Scope, TrafficError,
+    TrafficRouter, Verdict,
 };
 
 pub use self::memory::{RouteMemory, Trouble};
@@ -304,7 +304,15 @@ pub fn to_router(routes: &traffic::Routes) -> Routes {
         stable_hash: routes.stable_hash.clone(),
         canary_hash: routes.canary_hash.clone(),
         ping_pong: routes.ping_pong.clone().map(|(stable, canary)| PingPong { stable, canary }),
-        extra: Vec::new(),
+        extra: routes
+            .extra
+            .iter()
+            .map(|extra| Extra {
+                service: extra.service.clone(),
+                hash: extra.hash.clone(),
+                weight: extra.weight,
+            })
+            .collect(),
         managed: routes
             .managed
             .iter()

@@ -1,4 +1,4 @@
-//! From the templates that a Rollout names to the spec of one run.
+//! From the templates that a Rollout or an Experiment names to the spec of one run.
 //!
 //! Decides which templates take part, which of two arguments of one name counts, and which values the
 //! Rollout gives. Placeholders in metrics stay as they are: values are put in where things are measured.
@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sluice_api::analysis::{AnalysisRunSpec, AnalysisTemplateSpec, Argument};
-use sluice_api::steps::{AnalysisRunArgument, AnalysisTemplateRef, RolloutAnalysis};
+use sluice_api::steps::{
+    AnalysisRunArgument, AnalysisTemplateRef, DryRun, MeasurementRetention, RolloutAnalysis,
+};
 use sluice_lang::go_format;
 
 use super::Analysis;
@@ -91,7 +93,39 @@ pub fn run_spec(
     templates: &Templates,
     hashes: Hashes<'_>,
 ) -> Result<AnalysisRunSpec, String> {
-    let found = flatten(&analysis.templates, templates)?;
+    let rules = Rules { dry_run: &analysis.dry_run, retention: &analysis.measurement_retention };
+    assemble(&analysis.templates, templates, rules, |arguments| {
+        for given in &analysis.args {
+            // What no template declares has nobody to use it.
+            if let Some(argument) = arguments.iter_mut().find(|argument| argument.name == given.name) {
+                argument.value = Some(value(given, hashes)?);
+                argument.value_from = None;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Rules about metrics that whoever asks for a run adds to those of its templates.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules<'a> {
+    /// Metrics that are shown and not judged.
+    pub dry_run: &'a [DryRun],
+    /// How many measurements are kept.
+    pub retention: &'a [MeasurementRetention],
+}
+
+/// Puts the spec of a run together from templates; `give` fills in what is given to the arguments that they declare.
+///
+/// # Errors
+/// The first thing that keeps it from being run, in the words of the condition.
+pub fn assemble(
+    references: &[AnalysisTemplateRef],
+    templates: &Templates,
+    rules: Rules<'_>,
+    give: impl FnOnce(&mut [Argument]) -> Result<(), String>,
+) -> Result<AnalysisRunSpec, String> {
+    let found = flatten(references, templates)?;
     let mut spec = AnalysisRunSpec::default();
     let mut names = BTreeSet::new();
     for (_, template) in &found {
@@ -103,24 +137,15 @@ pub fn run_spec(
         }
     }
     spec.args = combined(found.iter().flat_map(|(_, template)| &template.args))?;
-    for given in &analysis.args {
-        // What no template declares has nobody to use it.
-        if let Some(argument) = spec.args.iter_mut().find(|argument| argument.name == given.name) {
-            argument.value = Some(value(given, hashes)?);
-            argument.value_from = None;
-        }
-    }
+    give(&mut spec.args)?;
     if let Some(missing) = spec.args.iter().find(|arg| arg.value.is_none() && arg.value_from.is_none()) {
         return Err(format!("args.{} was not resolved", missing.name));
     }
     let dry_runs = found.iter().flat_map(|(_, template)| &template.dry_run);
-    spec.dry_run = unique(analysis.dry_run.iter().chain(dry_runs), |rule| &rule.metric_name, "Dry-Run")?;
+    spec.dry_run = unique(rules.dry_run.iter().chain(dry_runs), |rule| &rule.metric_name, "Dry-Run")?;
     let retention = found.iter().flat_map(|(_, template)| &template.measurement_retention);
-    spec.measurement_retention = unique(
-        analysis.measurement_retention.iter().chain(retention),
-        |rule| &rule.metric_name,
-        "Measurement Retention",
-    )?;
+    spec.measurement_retention =
+        unique(rules.retention.iter().chain(retention), |rule| &rule.metric_name, "Measurement Retention")?;
     Ok(spec)
 }
 

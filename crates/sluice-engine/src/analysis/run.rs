@@ -83,6 +83,8 @@ pub enum RunOwner {
     Nobody,
     /// A Rollout: name and uid.
     Rollout(String, String),
+    /// An Experiment: name and uid.
+    Experiment(String, String),
     /// Something else.
     Other,
 }
@@ -163,6 +165,9 @@ pub fn read(object: Value) -> Result<OwnedRun, serde_json::Error> {
     let owner = match metadata.owner_references.iter().find(|owner| owner.controller) {
         None => RunOwner::Nobody,
         Some(owner) if owner.kind == "Rollout" => RunOwner::Rollout(owner.name.clone(), owner.uid.clone()),
+        Some(owner) if owner.kind == "Experiment" => {
+            RunOwner::Experiment(owner.name.clone(), owner.uid.clone())
+        }
         Some(_) => RunOwner::Other,
     };
     let run = Run {

@@ -15,6 +15,7 @@
 
 mod blue_green;
 mod drain;
+mod experiment;
 mod first;
 #[cfg(test)]
 mod model;
@@ -28,6 +29,10 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::blue_green::{BlueGreenIntent, BlueGreenState, plan_blue_green};
 pub use self::drain::{DrainState, Resize, ScaleDown, drain, give_back};
+pub use self::experiment::{
+    ExperimentMove, ExperimentMoveKind, ExperimentMoves, ExperimentSet, ExperimentState, ServiceState,
+    plan_experiment,
+};
 pub use self::wait::{Wait, WaitReason};
 use crate::replicas::Corridor;
 
