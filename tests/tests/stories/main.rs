@@ -11,4 +11,5 @@ mod routed;
 mod routers;
 mod services;
 mod timeline;
+mod trial;
 mod workload;

@@ -244,6 +244,57 @@ async fn w08_a_third_version_over_the_second_loses_nothing() {
     }
 }
 
+/// Three quarters of an hour's worth of requests, a share of them to an experiment: nothing before its pods answer,
+/// nothing after they begin to go.
+#[tokio::test(start_paused = true)]
+async fn w16_an_experiment_gets_and_loses_its_share_and_no_request_is_lost() {
+    for delay in [json!(null), json!(0)] {
+        for is_aborted in [false, true] {
+            let experiment = json!({"experiment": {
+                "duration": "5m",
+                "scaleDownDelaySeconds": delay,
+                "templates": [
+                    {"name": "base", "specRef": "stable", "weight": 5},
+                    {"name": "cand", "specRef": "canary", "weight": 10},
+                ],
+            }});
+            let steps = json!([{"setWeight": 20}, experiment, {"setWeight": 60}, {"pause": {}}]);
+            let story = Story::begin(Router::Istio, json!({}), steps).await;
+            let simulation = &story.simulation;
+            simulation.image("web", "2");
+            simulation.pass(60).await;
+            let route = simulation.cluster.get("VirtualService", Some("default"), "web").expect("it exists");
+            let weights: Vec<_> = route["spec"]["http"][0]["route"]
+                .as_array()
+                .expect("destinations")
+                .iter()
+                .map(|destination| destination["weight"].as_i64().unwrap_or(0))
+                .collect();
+            assert_eq!(weights, [65, 20, 5, 10], "{route:#}");
+            let weights = &simulation.status("web")["canary"]["weights"];
+            assert_eq!(weights["stable"]["weight"], 65);
+            assert_eq!(weights["additional"][1]["weight"], 10);
+            if is_aborted {
+                simulation.patch_status("web", json!({"abort": true}));
+                simulation.pass(90).await;
+                assert_eq!(story.weight(), 0);
+            } else {
+                simulation.until_phase("web", "Paused CanaryPauseStep").await;
+                simulation.pass(60).await;
+                assert_eq!(story.weight(), 60);
+            }
+            let route = simulation.cluster.get("VirtualService", Some("default"), "web").expect("it exists");
+            let destinations = route["spec"]["http"][0]["route"].as_array().map(Vec::len);
+            assert_eq!(destinations, Some(2), "{route:#}");
+            let pods = simulation.cluster.list("Pod", Some("default"));
+            let hashes =
+                |pod: &std::sync::Arc<Value>| pod["metadata"]["ownerReferences"][0]["name"].to_string();
+            assert!(!pods.iter().any(|pod| hashes(pod).contains("-2-1-")), "pods of the experiment are gone");
+            story.nothing_is_lost();
+        }
+    }
+}
+
 /// Whoever resets a route by hand, or by a sync from Git, does not win over the rollout.
 #[tokio::test(start_paused = true)]
 async fn w52_a_route_that_somebody_resets_is_put_right() {

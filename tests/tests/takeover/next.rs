@@ -486,3 +486,56 @@ async fn one_that_stands_in_for_a_deployment_is_promoted() {
     check(&simulation, 0, ("2", "2:4/4", "Healthy", json!(2)));
     assert_eq!(size_of_deployment(&simulation), 0);
 }
+
+/// The Experiments, with how they stand.
+fn experiments(simulation: &Simulation) -> Vec<String> {
+    let all = simulation.cluster.list("Experiment", Some(NAMESPACE));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    all.iter()
+        .map(|one| format!("{} {}", text(&one["metadata"]["name"]), text(&one["status"]["phase"])))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promotion_goes_on_to_the_experiment() {
+    let simulation = taken_over("canary-analysis.1-paused-background-running").await;
+    promote(&simulation);
+    simulation.pass(60).await;
+    let (_, sizes, phase, index) = standing(&simulation);
+    assert_eq!((sizes.as_str(), index), ("1:4/4 2:1/1", json!(3)), "{phase}");
+    assert_eq!(experiments(&simulation), ["web-779b5f7646-2-3 Running"]);
+    simulation.pass(3_700).await;
+    check(&simulation, 4 - 1, ("2", "2:5/5", "Healthy", json!(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_ends_the_run_beside_the_steps() {
+    let simulation = taken_over("canary-analysis.1-paused-background-running").await;
+    abort(&simulation);
+    simulation.pass(60).await;
+    let (_, sizes, phase, _) = standing(&simulation);
+    assert_eq!(sizes, "1:5/5");
+    assert!(phase.starts_with("Degraded RolloutAborted"), "{phase}");
+    let run = simulation.cluster.get("AnalysisRun", Some(NAMESPACE), "web-779b5f7646-2").expect("the run");
+    assert_eq!(run["spec"]["terminate"], true);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_experiment_that_was_left_running_is_the_one_that_counts() {
+    let simulation = taken_over("canary-analysis.2-experiment-running").await;
+    assert_eq!(experiments(&simulation), ["web-779b5f7646-2-3 Running"]);
+    simulation.pass(3_700).await;
+    assert_eq!(experiments(&simulation), ["web-779b5f7646-2-3 Successful"]);
+    check(&simulation, 0, ("2", "2:5/5", "Healthy", json!(4)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_an_abort_in_an_experiment_starts_at_the_first_step() {
+    let simulation = taken_over("canary-analysis.3-aborted-in-experiment").await;
+    simulation.pass(120).await;
+    assert_eq!(experiments(&simulation), ["web-779b5f7646-2-3 Successful"], "nothing restarts by itself");
+    retry(&simulation);
+    simulation.pass(60).await;
+    let (_, sizes, phase, index) = standing(&simulation);
+    assert_eq!((sizes.as_str(), phase.as_str(), index), ("1:4/4 2:1/1", PAUSED, json!(2)));
+}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kube::Client;
 use kube::api::GetParams;
 use kube::core::Request as Builder;
@@ -26,6 +27,7 @@ use crate::analysis::AnalysisObjects;
 use crate::cache::{Body, Cache, Freshness, ObjectKey, Versions};
 use crate::clock::Clock;
 use crate::events::{EventType, Events, NewEvent, Regarding};
+use crate::kept::Kept;
 use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
 use crate::pods::PodWatches;
@@ -46,6 +48,8 @@ pub struct ExperimentReconciler {
     leadership: Leadership,
     /// Experiments.
     pub experiments: Cache<HeldExperiment>,
+    rollouts: Cache<Kept>,
+    settle: SignedDuration,
     sets: Cache<OwnedSet>,
     services: Cache<Service>,
     analysis: AnalysisObjects,
@@ -67,6 +71,8 @@ impl ExperimentReconciler {
             clock: rollouts.clock.clone(),
             leadership: rollouts.leadership.clone(),
             experiments: rollouts.experiments.clone(),
+            rollouts: rollouts.rollouts.clone(),
+            settle: rollouts.settings.settle,
             sets: rollouts.sets.clone(),
             services: rollouts.services.clone(),
             analysis: rollouts.analysis.clone(),
@@ -123,6 +129,7 @@ impl ExperimentReconciler {
         if let Err(error) = self.ask_for_templates(key, experiment, &mut templates).await {
             return failed(key, &error.to_string());
         }
+        let (served, shares_traffic) = self.shares(experiment, &key.namespace);
         let world = ExperimentWorld {
             experiment,
             malformed: held.malformed.as_deref(),
@@ -133,8 +140,24 @@ impl ExperimentReconciler {
             troubles: self.pods.troubles(key),
             taken: BTreeMap::new(),
             failed: None,
+            served,
+            shares_traffic,
+            settle: self.settle,
         };
         self.carry_out(key, world).await
+    }
+
+    /// The hashes of the pods that its Rollout sends a share to, and whether it does such a thing at all.
+    fn shares(&self, experiment: &Experiment, namespace: &str) -> (BTreeSet<String>, bool) {
+        let Some((name, uid)) = super::owner(experiment) else { return Default::default() };
+        let kept = self.rollouts.get(&ObjectKey::new(namespace, name));
+        let rollout = kept.and_then(|kept| kept.rollout().ok()).filter(|rollout| rollout.uid == uid);
+        let Some(rollout) = rollout else { return Default::default() };
+        let weights = rollout.status.canary.weights.as_ref();
+        let additional = weights.into_iter().flat_map(|weights| &weights.additional);
+        let served = additional.filter(|share| share.weight > 0).map(|share| share.pod_template_hash.clone());
+        let gets_services = experiment.spec.templates.iter().any(|template| template.service.is_some());
+        (served.collect(), gets_services && weights.is_some())
     }
 
     /// Decides and acts, and once more where acting has shown what no cache shows.

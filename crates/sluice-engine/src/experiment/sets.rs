@@ -272,7 +272,8 @@ impl<'a> Look<'a> {
             service,
             replicas: view.replicas(),
             is_over: self.status.template_statuses[index].status.is_terminal(),
-            delay: self.scale_down_delay(),
+            delay: self.delay(&hash),
+            is_served: self.world.served.contains(&hash),
         };
         let planned = moves::plan_experiment(&state, self.now);
         self.recheck(planned.recheck_at);
@@ -360,6 +361,13 @@ impl<'a> Look<'a> {
         })
     }
 
+    /// How long pods stay after their end: as long as proxies may take to hear that their share is gone, at least.
+    fn delay(&self, hash: &str) -> SignedDuration {
+        let is_weighted = self.world.shares_traffic && !hash.is_empty();
+        let least = if is_weighted { self.world.settle } else { SignedDuration::ZERO };
+        self.scale_down_delay().max(least)
+    }
+
     /// Clears away what no template of the spec stands for any more.
     fn tend_leftovers(&mut self, views: &[View]) {
         let counts =
@@ -376,7 +384,8 @@ impl<'a> Look<'a> {
                 service: ServiceState::Unwanted,
                 replicas: 0,
                 is_over: true,
-                delay: self.scale_down_delay(),
+                delay: self.delay(&set.hash),
+                is_served: self.world.served.contains(&set.hash),
             };
             let planned = moves::plan_experiment(&state, self.now);
             self.recheck(planned.recheck_at);
@@ -422,6 +431,7 @@ impl<'a> Look<'a> {
                 replicas: 0,
                 is_over: true,
                 delay: SignedDuration::ZERO,
+                is_served: false,
             };
             for planned in moves::plan_experiment(&unwanted, self.now).writes {
                 if *planned.kind() == ExperimentMoveKind::DropService {

@@ -1,9 +1,9 @@
 //! What is looked at of an Experiment, and what is asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sluice_api::Experiment;
 use sluice_api::experiment::ExperimentStatus;
@@ -34,6 +34,12 @@ pub struct ExperimentWorld<'a> {
     pub taken: BTreeMap<String, i32>,
     /// What went wrong when the last plan was carried out.
     pub failed: Option<Failure>,
+    /// Hashes of pods that its Rollout sends a share of its traffic to.
+    pub served: BTreeSet<String>,
+    /// Its Rollout gives it a share of its traffic, if it gets as far.
+    pub shares_traffic: bool,
+    /// How long a change of routes takes to reach every proxy.
+    pub settle: SignedDuration,
 }
 
 /// A Service, and whether the Experiment controls it.

@@ -2,11 +2,14 @@
 //!
 //! Nobody's traffic depends on the pods of an experiment before its status says that they run, so they come up at
 //! once, and a Service is there before the first of them. Pods go only when their template has ended and its delay
-//! is over; the Service goes after the last one. A level and not an edge: a size that somebody changes is put right.
+//! is over, which runs from when no Rollout sends them a share any more; the Service goes after the last one. A level and not an edge: a size that somebody changes is put right.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Deadline;
+
+/// How often to look whether a share has been taken away.
+const SERVED_PERIOD: SignedDuration = SignedDuration::from_secs(1);
 
 /// The pods of one template and its Service, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct ExperimentState {
     pub is_over: bool,
     /// How long pods stay after that.
     pub delay: SignedDuration,
+    /// A Rollout may still send it a share of its traffic.
+    pub is_served: bool,
 }
 
 /// The size of a ReplicaSet of an experiment.
@@ -139,6 +144,10 @@ fn go_on(state: &ExperimentState, moves: &mut ExperimentMoves) {
 
 fn end(state: &ExperimentState, now: Timestamp, moves: &mut ExperimentMoves) {
     let size = state.set.map_or(0, |set| set.size);
+    if state.is_served && size > 0 {
+        moves.recheck_at = now.checked_add(SERVED_PERIOD).ok();
+        return;
+    }
     if let Some(set) = state.set.filter(|set| set.size > 0) {
         let until = now.checked_add(state.delay).ok().filter(|_| state.delay.is_positive());
         match (set.deadline, until) {
@@ -196,10 +205,14 @@ mod tests {
         ];
         for ((set, service, replicas, is_over, delay), wanted) in cases {
             let delay = SignedDuration::from_secs(delay);
-            let state = ExperimentState { set, service, replicas, is_over, delay };
+            let state = ExperimentState { set, service, replicas, is_over, delay, is_served: false };
             let moves = plan_experiment(&state, at(100));
             let found: Vec<_> = moves.writes.iter().map(|write| write.kind.clone()).collect();
             assert_eq!(found, wanted, "{state:?}");
+            if is_over && state.set.is_some_and(|set| set.size > 0) {
+                let moves = plan_experiment(&ExperimentState { is_served: true, ..state }, at(100));
+                assert_eq!((moves.writes, moves.recheck_at), (vec![], Some(at(101))), "{state:?}");
+            }
         }
     }
 }

@@ -146,6 +146,9 @@ impl Model {
             templates: self.templates.clone(),
             troubles: BTreeMap::new(),
             taken: self.taken.clone(),
+            served: BTreeSet::new(),
+            shares_traffic: false,
+            settle: SignedDuration::from_secs(5),
             failed: self.failed.clone(),
         };
         let plan = decide_experiment(&world, self.now);
