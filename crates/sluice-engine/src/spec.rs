@@ -16,7 +16,7 @@ use sluice_api::rollout::{ConditionStatus, RolloutSpec};
 use sluice_api::steps::{
     AnalysisTemplateRef, CanaryStep, ExperimentAnalysisRef, ExperimentStep, RolloutAnalysis, StepKind,
 };
-use sluice_api::traffic_routing::TrafficRouting;
+use sluice_api::traffic_routing::{Router, TrafficRouting};
 use sluice_api::{IntOrString, keys, step_hash};
 use sluice_lang::pause_duration;
 
@@ -143,7 +143,12 @@ fn parts_of(spec: &RolloutSpec) -> Parts {
 /// The first part of a canary without which it must not go on: who leaves a verdict out promotes blindly.
 fn not_carried_out(canary: &CanaryStrategy) -> Option<&'static str> {
     canary.steps.iter().find_map(|step| match step.kind()? {
-        StepKind::Experiment(_) => Some("a step of kind experiment"),
+        StepKind::Experiment(experiment) => {
+            let is_weighted = experiment.templates.iter().any(|template| template.weight.is_some());
+            (is_weighted && !carries_shares(canary)).then_some(
+                "a share of the traffic for an experiment, with a router other than Istio, ALB, SMI and Gateway API,",
+            )
+        }
         StepKind::Plugin(_) => Some("a step of kind plugin"),
         StepKind::SetWeight(_)
         | StepKind::Pause(_)
@@ -151,6 +156,28 @@ fn not_carried_out(canary: &CanaryStrategy) -> Option<&'static str> {
         | StepKind::Analysis(_)
         | StepKind::SetHeaderRoute(_)
         | StepKind::SetMirrorRoute(_) => None,
+    })
+}
+
+/// Whether all routers have room for further destinations.
+fn carries_shares(canary: &CanaryStrategy) -> bool {
+    let routers = canary.traffic_routing.as_ref().map(TrafficRouting::routers).unwrap_or_default();
+    routers.iter().all(|router| match router {
+        Router::Istio(_)
+        | Router::Alb(_)
+        | Router::Smi(_)
+        | Router::GatewayApi(_)
+        | Router::Kong(_)
+        | Router::Linkerd(_) => true,
+        Router::Plugin(name, _) => *name == "argoproj-labs/gatewayAPI",
+        Router::Nginx(_)
+        | Router::Ambassador(_)
+        | Router::AppMesh(_)
+        | Router::Traefik(_)
+        | Router::Apisix(_)
+        | Router::Gloo(_)
+        | Router::Contour(_)
+        | Router::Kuma(_) => false,
     })
 }
 

@@ -76,7 +76,7 @@ fn steps(list: &[Value]) -> Vec<Step> {
                 })
             }
             _ if step.get("analysis").is_some() => Step::Analysis(analysis::of("checks")),
-            _ => Step::Unsupported("experiment"),
+            _ => Step::Unsupported("plugin"),
         })
         .collect()
 }
@@ -787,13 +787,13 @@ fn old_revisions_beyond_the_limit_go() {
 #[test]
 fn an_unsupported_step_holds_with_a_reason() {
     let mut story =
-        Story::new(5, &[json!({"setWeight": 20}), json!({"experiment": {}}), json!({"setWeight": 60})]);
+        Story::new(5, &[json!({"setWeight": 20}), json!({"plugin": {}}), json!({"setWeight": 60})]);
     story.settle();
     story.image("2");
     let plan = story.settle();
     assert_eq!(story.sizes(), "1:4/4 2:1/1");
     let wait = plan.wait.expect("a wait").to_string();
-    assert!(wait.contains("step 2 of 3: experiment is not carried out by this build"), "{wait}");
+    assert!(wait.contains("step 2 of 3: plugin is not carried out by this build"), "{wait}");
 }
 
 #[test]

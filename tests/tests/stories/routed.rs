@@ -261,7 +261,17 @@ async fn w16_an_experiment_gets_and_loses_its_share_and_no_request_is_lost() {
             let steps = json!([{"setWeight": 20}, experiment, {"setWeight": 60}, {"pause": {}}]);
             let story = Story::begin(Router::Istio, json!({}), steps).await;
             let simulation = &story.simulation;
-            simulation.image("web", "2");
+            // Only a port makes a Service.
+            simulation.patch(
+                "web",
+                json!({"spec": {"template": {"spec": {"containers": [
+                {"name": "app", "image": "registry.example/web:2", "ports": [{"containerPort": 8080}]}]}}}}),
+            );
+            simulation.pass(60).await;
+            simulation.patch_status("web", json!({"promoteFull": true}));
+            simulation.until_phase("web", "Healthy").await;
+            simulation.pass(60).await;
+            simulation.image("web", "3");
             simulation.pass(60).await;
             let route = simulation.cluster.get("VirtualService", Some("default"), "web").expect("it exists");
             let weights: Vec<_> = route["spec"]["http"][0]["route"]

@@ -66,7 +66,7 @@ const MEASURED: &[(&str, &[&str])] = &[
         "canary-analysis.2-experiment-running",
         // What is awaited is told.
         &[
-            "patch rollouts web/status",
+            "patch rollouts/status web",
             "Rollout default/web /status/message",
             "Rollout default/web /status/conditions",
         ],
@@ -136,7 +136,7 @@ async fn what_is_measured_goes_on_and_nothing_else_changes() {
 async fn an_experiment_goes_on_where_it_stands() {
     // One that runs: its pods stay, and what is awaited is told.
     let of_it = |lines: Vec<String>| -> Vec<String> {
-        lines.into_iter().filter(|line| line.contains(EXPERIMENT)).collect()
+        lines.into_iter().filter(|line| line.contains(EXPERIMENT) && !line.starts_with("Rollout ")).collect()
     };
     let (writes, changes) = take_over("canary-analysis.2-experiment-running").await;
     let (writes, changes) = (of_it(writes), of_it(changes));

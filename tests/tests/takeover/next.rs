@@ -505,7 +505,7 @@ async fn a_promotion_goes_on_to_the_experiment() {
     assert_eq!((sizes.as_str(), index), ("1:4/4 2:1/1", json!(3)), "{phase}");
     assert_eq!(experiments(&simulation), ["web-779b5f7646-2-3 Running"]);
     simulation.pass(3_700).await;
-    check(&simulation, 4 - 1, ("2", "2:5/5", "Healthy", json!(4)));
+    check(&simulation, 2, ("2", "2:5/5", "Healthy", json!(4)));
 }
 
 #[tokio::test(start_paused = true)]

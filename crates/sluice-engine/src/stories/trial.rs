@@ -339,6 +339,8 @@ fn w16_an_experiment_gets_its_share_while_its_pods_answer() {
     story.phase_of_trial(AnalysisPhase::Running, "");
     story.settle();
     assert_eq!(story.shares(), vec![("hash-of-base".into(), 5)], "only what has pods that answer");
+    let told = "Running, and no share for cand: no Service leads to ready pods of it";
+    assert!(story.phase().contains(told), "{}", story.phase());
     story.serving(&["base", "cand"]);
     story.settle();
     assert_eq!(story.shares(), vec![("hash-of-base".into(), 5), ("hash-of-cand".into(), 10)]);

@@ -113,6 +113,12 @@ impl Trial {
         }
     }
 
+    /// How it stands, in words; its own name is not repeated.
+    fn says(&self) -> String {
+        let own = format!("Experiment {}: ", self.name);
+        says(self.phase, self.message.strip_prefix(&own).unwrap_or(&self.message))
+    }
+
     /// Whether it may still tell something.
     pub fn is_fresh(&self) -> bool {
         !self.phase.is_terminal() && !self.is_terminating && !self.is_deleting
@@ -136,6 +142,21 @@ fn body(spec: &ExperimentSpec) -> u64 {
     ]))
 }
 
+/// The templates that are to get a share and cannot have one.
+fn unserved(setup: &Setup, trial: &Trial) -> Option<String> {
+    let weighted = setup.block.templates.iter().filter(|template| template.weight.is_some());
+    let names: Vec<&str> = weighted
+        .map(|template| template.name.as_str())
+        .filter(|name| trial.serving.iter().all(|serving| serving.template != *name))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "no share for {}: no Service leads to ready pods of it (it needs a container port)",
+            names.join(", ")
+        )
+    })
+}
+
 impl Pass<'_> {
     fn trial(&self, name: &str) -> Option<Arc<Trial>> {
         self.world.trials.iter().find(|trial| trial.name == name).cloned()
@@ -156,7 +177,7 @@ impl Pass<'_> {
         let wait = |wanted: &str| Wait {
             reason: WaitReason::Analysis,
             object: format!("Experiment {}", trial.name),
-            seen: says(trial.phase, &trial.message),
+            seen: trial.says(),
             wanted: wanted.into(),
         };
         match trial.phase {
@@ -167,9 +188,15 @@ impl Pass<'_> {
                 Verdict::Failed(format!("Experiment analysis phase is error/failed{more}"))
             }
             AnalysisPhase::Inconclusive => Verdict::Inconclusive(wait(super::analysis::PERSON)),
-            AnalysisPhase::Unset | AnalysisPhase::Pending | AnalysisPhase::Running => {
-                Verdict::Waits(wait("Successful"))
+            AnalysisPhase::Running => {
+                let wait = wait("Successful");
+                let seen = match unserved(setup, &trial) {
+                    Some(unserved) => format!("{}, and {unserved}", wait.seen),
+                    None => wait.seen,
+                };
+                Verdict::Waits(Wait { seen, ..wait })
             }
+            AnalysisPhase::Unset | AnalysisPhase::Pending => Verdict::Waits(wait("Successful")),
         }
     }
 
@@ -210,7 +237,7 @@ impl Pass<'_> {
             reason: WaitReason::Analysis,
             object: trial
                 .map_or_else(|| "Experiment".to_owned(), |trial| format!("Experiment {}", trial.name)),
-            seen: trial.map_or_else(|| "Inconclusive".to_owned(), |trial| says(trial.phase, &trial.message)),
+            seen: trial.map_or_else(|| "Inconclusive".to_owned(), |trial| trial.says()),
             wanted: super::analysis::PERSON.into(),
         })
     }
@@ -243,7 +270,7 @@ impl Pass<'_> {
         };
         if let Some(trial) = self.world.trials.iter().find(is_for_this).cloned() {
             self.status.canary.current_experiment.clone_from(&trial.name);
-            return wait(&trial.name, &says(trial.phase, &trial.message));
+            return wait(&trial.name, &trial.says());
         }
         let mut name = base;
         let mut number = 0;
