@@ -66,6 +66,7 @@ fn world(revisions: i64) -> World {
         left_workloads: Vec::new(),
         traffic: Traffic::default(),
         analysis: sluice_engine::analysis::Analyses::default(),
+        trials: Vec::new(),
         pods: None,
         former_services: BTreeMap::new(),
         troubles: BTreeMap::new(),

@@ -48,13 +48,10 @@ impl Drop for Bench {
     }
 }
 
-/// Our own kinds that a controller watches; their schemas take long to make.
+/// Our own kinds; their schemas take long to make.
 fn definitions() -> &'static [Value] {
     static DEFINITIONS: OnceLock<Vec<Value>> = OnceLock::new();
-    DEFINITIONS.get_or_init(|| {
-        let all = sluice_api::crds::all();
-        all.into_iter().filter(|crd| crd["spec"]["names"]["kind"] != "Experiment").collect()
-    })
+    DEFINITIONS.get_or_init(sluice_api::crds::all)
 }
 
 impl Bench {
