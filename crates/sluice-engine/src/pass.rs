@@ -538,8 +538,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Whether `replicas` is 0, or was and no stable pod has been available since: the record of that is
-    /// the wait that was written meanwhile. A stable version that does not come up in its time is not waited
-    /// for: what replaces it may be its cure.
+    /// the wait that was written meanwhile. A stable version that does not come up within the grace time is not
+    /// waited for, what replaces it may be its cure; nor is it when a person promotes past everything.
     pub fn is_asleep(&self) -> bool {
         let waiting = conditions::get(&self.rollout.status, kind::WAITING);
         let slept = waiting.is_some_and(|waiting| {
@@ -548,14 +548,15 @@ impl<'a> Pass<'a> {
         });
         let stable_is_up =
             self.stable.and_then(|stable| self.set(stable)).is_some_and(|set| set.available > 0);
-        self.replicas == 0 || slept && !stable_is_up && !self.is_promoted()
+        let is_hurried = self.status.promote_full;
+        self.replicas == 0 || slept && !stable_is_up && !is_hurried && !self.is_promoted()
     }
 
     /// Until when the first pod of the stable version is waited for, after a time at 0 replicas.
     pub fn wakes_until(&self) -> Option<Timestamp> {
         let waiting = conditions::get(&self.rollout.status, kind::WAITING)?;
         let since = waiting.last_transition_time.filter(|_| waiting.reason == WaitReason::Waking.label())?;
-        since.timestamp().checked_add(self.spec.progress_deadline).ok()
+        since.timestamp().checked_add(self.world.settings.grace).ok()
     }
 
     /// Whether the way back has stood still for the grace time.

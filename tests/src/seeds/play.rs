@@ -474,7 +474,8 @@ impl Player {
             })
             .collect();
         // The audit lists each kind once in a quarter of an hour.
-        let kinds = ["rollouts", "replicasets", "services", "analysisruns", "analysistemplates"];
+        let kinds =
+            ["rollouts", "replicasets", "services", "analysisruns", "analysistemplates", "experiments"];
         for audit in
             self.everybody().iter().flat_map(|who| kinds.map(|kind| format!("list {kind}  of {who}")))
         {

@@ -55,7 +55,7 @@ pub enum WaitReason {
     Pause,
     /// `replicas` is 0: autoscaler, person.
     Asleep,
-    /// `replicas` was 0, and the first pod of stable is not there yet: pods, progress deadline.
+    /// `replicas` was 0, and the first pod of stable is not there yet: pods, grace time.
     Waking,
     /// A step, strategy or router that this build does not carry out: another build.
     Unsupported,

@@ -96,6 +96,17 @@ fn whoever_wakes_waits_for_the_first_stable_pod() {
 }
 
 #[test]
+fn whoever_promotes_past_everything_does_not_wait_for_a_broken_stable_version() {
+    let mut story = asleep();
+    story.spec().replicas = Some(5);
+    story.settle();
+    assert_eq!(story.sizes(), "1:5/0");
+    story.rollout().status.promote_full = true;
+    story.settle();
+    assert_eq!((story.sizes().as_str(), story.phase().as_str()), ("2:5/5", "Healthy"));
+}
+
+#[test]
 fn a_stable_version_that_does_not_wake_up_lets_its_cure_in() {
     let mut story = asleep();
     story.spec().replicas = Some(5);
