@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod data_plane;
 pub mod invariants;
+pub mod permissions;
 pub mod seeds;
 pub mod simulation;
 pub mod takeover;

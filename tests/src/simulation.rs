@@ -45,6 +45,11 @@ impl Drop for Simulation {
         if let Some(running) = &self.controller {
             running.task.abort();
         }
+        // What is asked in a story has to be allowed by the role that we deploy.
+        if !std::thread::panicking() {
+            let missing = crate::permissions::missing(&self.cluster, CONTROLLER);
+            assert!(missing.is_empty(), "deploy/rbac/role.yaml does not allow: {missing:#?}");
+        }
     }
 }
 

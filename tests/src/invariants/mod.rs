@@ -94,8 +94,13 @@ struct State {
     last_write: Timestamp,
     last_own_write: Timestamp,
     own_writes: u64,
+    /// The instant of the last own write, and how many there were at it.
+    burst: (Timestamp, u64),
     lease: Option<(String, Timestamp)>,
 }
+
+/// So many writes at one instant are no rollout.
+const ENDLESS: u64 = 500;
 
 /// Checks every write of a cluster in which one Rollout lives. Clones are handles to the same checker.
 #[derive(Clone)]
@@ -110,7 +115,19 @@ impl Checker {
         };
         let checker = Checker(Arc::new(Mutex::new(state)));
         let own = checker.clone();
-        cluster.on_write(move |_, write| own.state().take_in(write));
+        cluster.on_write(move |cluster, write| {
+            let mut state = own.state();
+            state.take_in(write);
+            // Time would stand still for ever.
+            if state.burst.1 == ENDLESS {
+                state.report("endless", write, format!("{ENDLESS} writes at one instant"));
+                let controllers = state.controllers.clone();
+                drop(state);
+                for controller in &controllers {
+                    cluster.faults().stop_after_writes(controller, 0);
+                }
+            }
+        });
         checker
     }
 
@@ -223,6 +240,7 @@ impl State {
             if is_own {
                 self.last_own_write = write.at;
                 self.own_writes += 1;
+                self.burst = (write.at, if self.burst.0 == write.at { self.burst.1 + 1 } else { 1 });
                 self.only_the_leader_writes(write);
                 capacity::check(self, write, &before);
                 identity::check(self, write);
