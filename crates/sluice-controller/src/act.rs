@@ -519,12 +519,15 @@ impl Actor<'_> {
         let request =
             Builder::new(Kind::ReplicaSet.path(namespace)).get(name, &kube::api::GetParams::default());
         let found: Value = self.send("get", Kind::ReplicaSet, name, request).await?;
-        let wanted = self.rollout().spec.as_ref().ok().map(|spec| spec.template.digest);
+        let wanted = self.rollout().spec.as_ref().ok().map(|spec| &spec.template);
         let Ok(owned) = sluice_engine::spec::replica_set(found) else {
             return Err(ActError::Collision { name: name.into() });
         };
         let is_ours = matches!(&owned.owner, sluice_engine::spec::Owner::Rollout { uid, .. } if *uid == self.rollout().uid);
-        if !is_ours || Some(owned.set.template) != wanted {
+        let is_of = |template: &sluice_engine::world::Template| {
+            sluice_engine::identity::is_of(&owned.set, &template.digest, &template.source())
+        };
+        if !is_ours || !wanted.is_some_and(is_of) {
             return Err(ActError::Collision { name: name.into() });
         }
         traces.push(Trace::Wrote(Kind::ReplicaSet, self.key(name), owned.set.resource_version.clone()));

@@ -479,7 +479,9 @@ impl Reconciler {
             ActError::Collision { .. } => {
                 self.say(&world.rollout, true, "ReplicaSetCollision", &error.to_string());
                 let count = world.rollout.status.collision_count.unwrap_or(0).saturating_add(1);
-                self.patch_status(key, world, json!({"collisionCount": count})).await
+                self.patch_status(key, world, json!({"collisionCount": count})).await;
+                // Whoever collides again and again is not hurried.
+                Outcome::Failed
             }
             ActError::Create { name, source } => {
                 let message = format!("Failed to create new replica set \"{name}\": {source}");

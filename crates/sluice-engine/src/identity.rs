@@ -3,7 +3,9 @@
 //! Decides which of the owned ReplicaSets is the current one, what a new one looks like, which number a
 //! revision gets and which old ReplicaSets are too many. A ReplicaSet is current because its template
 //! *means* what the Rollout's template means; hashes only name it. So a change of controller, of its
-//! version or of a library starts no revision.
+//! version or of a library starts no revision. What an API server makes of a template when it stores it
+//! (fields that it does not know are dropped, defaults are filled in) starts none either: a ReplicaSet says
+//! which template it was made of.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sluice_api::keys;
 
+use crate::template::TemplateDigest;
 use crate::world::{ReplicaSet, Rollout, Spec};
 use crate::{parts, template};
 
@@ -21,7 +24,9 @@ pub fn find_current<'a>(
     spec: &Spec,
     sets: &'a [Arc<ReplicaSet>],
 ) -> Option<&'a Arc<ReplicaSet>> {
-    sets.iter().filter(|set| set.template == spec.template.digest && !set.is_deleting).min_by_key(|set| {
+    let source = spec.template.source();
+    let fits = |set: &Arc<ReplicaSet>| is_of(set, &spec.template.digest, &source) && !set.is_deleting;
+    sets.iter().filter(|set| fits(set)).min_by_key(|set| {
         let rank = if rollout.status.current_pod_hash == set.hash {
             0
         } else if rollout.status.stable_rs == set.hash {
@@ -32,6 +37,14 @@ pub fn find_current<'a>(
         (rank, set.created_at, &set.name)
     })
 }
+
+/// Whether a ReplicaSet runs a template: it means the same, or was made of that very text.
+pub fn is_of(set: &ReplicaSet, digest: &TemplateDigest, source: &str) -> bool {
+    set.template == *digest || set.annotation(TEMPLATE) == Some(source)
+}
+
+/// Annotation of a ReplicaSet: a print of the template that it was made of.
+pub const TEMPLATE: &str = "sluice.dev/template";
 
 /// Returns the name part for a new ReplicaSet, with the collisions on record.
 pub fn new_hash(rollout: &Rollout, spec: &Spec) -> String {
@@ -119,6 +132,7 @@ pub fn new_replica_set(
     let mut annotations: BTreeMap<&str, String> =
         copied_annotations(rollout).map(|(key, value)| (key.as_str(), value.clone())).collect();
     annotations.insert(keys::REVISION, revision.to_string());
+    annotations.insert(TEMPLATE, spec.template.source());
     annotations.insert(keys::DESIRED_REPLICAS, desired.to_string());
     let part = if other.is_some() { &spec.parts.new } else { &spec.parts.stable };
     part.put(&mut template, &mut annotations);

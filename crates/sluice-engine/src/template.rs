@@ -64,6 +64,17 @@ pub fn digest(template: &Value, injected: &Injected) -> TemplateDigest {
     TemplateDigest(short)
 }
 
+/// Returns a print of a template as it is written.
+pub fn print(text: &str) -> String {
+    use std::fmt::Write;
+    let full = Sha256::digest(text.as_bytes());
+    full[..8].iter().fold(String::new(), |mut print, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(print, "{byte:02x}");
+        print
+    })
+}
+
 /// Returns the name part for a new ReplicaSet of this template: 32 bits of its canonical form, in the
 /// alphabet that Kubernetes uses for generated names. `collisions` counts names that were taken.
 pub fn pod_template_hash(template: &Value, collisions: Option<i32>) -> String {

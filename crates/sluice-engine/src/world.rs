@@ -247,6 +247,11 @@ impl Template {
         Template { text: "null".into(), labels: BTreeMap::new(), digest }
     }
 
+    /// What a ReplicaSet that is made of it carries, to be known by: a print of the text.
+    pub fn source(&self) -> String {
+        template::print(&self.text)
+    }
+
     /// Returns the template as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()

@@ -76,7 +76,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
         std::fs::write(&args.kubeconfig, Cluster::kubeconfig(served.addr))
             .with_context(|| format!("cannot write {}", args.kubeconfig.display()))?;
         screen.say(&format!(
-            "A simulated cluster serves its API on {}. In another terminal:\n\n    kubectl --kubeconfig {} get rollouts,replicasets,pods -w\n",
+            "A simulated cluster serves its API on {}. In another terminal:\n\n    kubectl --kubeconfig {} get rollouts -w\n",
             served.addr,
             args.kubeconfig.display(),
         ));
@@ -98,7 +98,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     if ending == Ending::AsTold && !args.fast && !args.exit {
         screen.say("The story is told; the cluster stays up. Try your own:\n");
         screen.say(&format!(
-            "    kubectl --kubeconfig {0} set image rollout/web web=registry.example/web:3   (or: kubectl edit rollout web)\n    kubectl --kubeconfig {0} describe rollout web\n\nCtrl-C ends it.\n",
+            "    kubectl --kubeconfig {0} edit rollout web   (give it the image registry.example/web:3)\n    kubectl --kubeconfig {0} describe rollout web\n\nCtrl-C ends it.\n",
             args.kubeconfig.display(),
         ));
         tokio::select! {

@@ -41,7 +41,7 @@ async fn chapters(cluster: &Cluster, screen: &mut Screen, manifests: &[Value]) -
     }
     until(cluster, screen, 60, "version 1 is healthy", |status| phase(status) == "Healthy").await?;
 
-    screen.chapter("2/3  kubectl set image: version 2 is good. A fifth of the pods, half of them, all.");
+    screen.chapter("2/3  A new image: version 2 is good. A fifth of the pods, half of them, all.");
     image(cluster, "2")?;
     let mut weights = Weights::default();
     until(cluster, screen, 180, "version 2 is promoted", |status| {
@@ -54,8 +54,7 @@ async fn chapters(cluster: &Cluster, screen: &mut Screen, manifests: &[Value]) -
         return Err(format!("version 2 took the steps {seen:?} of 5"));
     }
 
-    screen
-        .chapter("3/3  kubectl set image: version bad crashes. It gets one pod's share, and is taken back.");
+    screen.chapter("3/3  A new image: version bad crashes. It gets one pod's share, and is taken back.");
     let before = rollout(cluster)["status"]["stableRS"].clone();
     image(cluster, "bad")?;
     until(cluster, screen, 180, "the bad version is aborted", |status| {

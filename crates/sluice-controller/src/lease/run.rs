@@ -286,15 +286,17 @@ impl Elector {
     async fn send(&self, lease: Option<Lease>) -> kube::Result<Answer> {
         let parameters = PostParams { field_manager: Some("rollouts-controller".to_owned()), dry_run: false };
         let Some(lease) = lease else { return self.api.get_opt(&self.name).await.map(Answer::Found) };
-        let written = if lease.resource_version().is_some() {
-            self.api.replace(&self.name, &parameters, &lease).await
-        } else {
+        let is_new = lease.resource_version().is_none();
+        let written = if is_new {
             self.api.create(&parameters, &lease).await
+        } else {
+            self.api.replace(&self.name, &parameters, &lease).await
         };
         match written {
             Ok(lease) => Ok(Answer::Written(lease)),
-            // 404 on a replace: it was deleted in between.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Answer::Conflict),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Answer::Conflict),
+            // It was deleted in between. Of a new one, its namespace is missing.
+            Err(kube::Error::Api(status)) if status.code == 404 && !is_new => Ok(Answer::Conflict),
             Err(error) => Err(error),
         }
     }
