@@ -467,12 +467,27 @@ impl Reconciler {
         });
     }
 
+    /// The Rollout has changed since the watch showed it. Until it shows that, a look would decide on the same step
+    /// again and again, with sizes that have changed already.
+    async fn wait_for_rollout(&self, key: &ObjectKey) {
+        let target = (Kind::Rollout, key.clone());
+        if let Ok(Some(live)) = self.live_version(&target).await
+            && self.cached_version(&target).is_none_or(|cached| *cached != *live)
+        {
+            self.versions.wrote(target.clone(), live, Instant::now());
+            self.pending.add(key, target);
+        }
+    }
+
     async fn trouble(&self, key: &ObjectKey, world: &World, plan: &Plan, error: ActError) -> Outcome {
         use std::sync::atomic::Ordering::Relaxed;
         match &error {
             ActError::NotLeading => Outcome::Done(None),
-            ActError::Conflict { .. } => {
+            ActError::Conflict { kind, .. } => {
                 self.counts.conflicts.fetch_add(1, Relaxed);
+                if *kind == Kind::Rollout.name() {
+                    self.wait_for_rollout(key).await;
+                }
                 tracing::debug!(namespace = %key.namespace, rollout = %key.name, "{error}");
                 Outcome::Done(Some(Instant::now() + CONFLICT_RETRY))
             }

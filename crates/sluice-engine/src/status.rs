@@ -77,7 +77,12 @@ pub(crate) fn complete(
     conditions::set(status, kind::AVAILABLE, value, reason::AVAILABLE, message, now);
     replica_failure(status, facts, now);
     completed(status, facts, events, now);
+    let told = conditions::get(status, kind::INVALID_SPEC).map(|condition| condition.message.clone());
     invalid(status, facts.rollout, facts.problem, now);
+    let tells = conditions::get(status, kind::INVALID_SPEC).map(|condition| condition.message.clone());
+    if let Some(problem) = facts.problem.filter(|_| told != tells) {
+        events.push(Event::warning("InvalidSpec", problem.message.clone()));
+    }
     // What other conditions say already is not said twice; pods that wait out their delay hold nobody up.
     let is_said = |reason| {
         use WaitReason::{Aborted, Deadline, Invalid, Pause};

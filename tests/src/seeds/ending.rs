@@ -160,7 +160,7 @@ pub fn judge(bench: &Bench) -> Result<Ending, String> {
         {
             return Ok(Ending::NoPods);
         }
-        if total > replicas && (waits("Pods") || waits("Place") || waits("Floor") || waits("Carry")) {
+        if total >= replicas && (waits("Pods") || waits("Place") || waits("Floor") || waits("Carry")) {
             return Ok(Ending::NoPods); // another version serves, and holds the places
         }
         return wrong("the stable version has no pods, and that is not said");

@@ -44,7 +44,8 @@ pub async fn play(scenario: Scenario, with_timeline: bool) -> Outcome {
     if with_timeline {
         bench.checker.keep_timeline();
     }
-    let mut player = Player { bench, scenario, healings: Vec::new(), tags: Vec::new() };
+    let healed_at = jiff::Timestamp::MIN;
+    let mut player = Player { bench, scenario, healings: Vec::new(), healed_at, tags: Vec::new() };
     let result = player.run().await;
     let checker = &player.bench.checker;
     let result = match (checker.violations().first(), result) {
@@ -72,6 +73,8 @@ struct Player {
     scenario: Scenario,
     /// What is to be undone, and when.
     healings: Vec<(jiff::Timestamp, Healing)>,
+    /// When the last of it was undone: whoever could not be reached is asked again up to half a minute later.
+    healed_at: jiff::Timestamp,
     /// Tags that were applied, newest last.
     tags: Vec<String>,
 }
@@ -159,6 +162,7 @@ impl Player {
     }
 
     fn heal(&mut self, healing: Healing) {
+        self.healed_at = self.bench.now();
         let faults = self.bench.cluster.faults();
         let version = self.bench.cluster.resource_version();
         match healing {
@@ -388,7 +392,9 @@ impl Player {
     /// I11: after a while without a write, the status says what is awaited.
     fn explained(&self, gap_ms: u64) -> Result<(), String> {
         let idle = self.bench.now().duration_since(self.bench.checker.last_write());
-        if gap_ms < 20_000 || idle < SignedDuration::from_secs(15) || !self.healings.is_empty() {
+        let is_asked_again = self.healed_at + SignedDuration::from_secs(30) > self.bench.now();
+        let is_early = idle < SignedDuration::from_secs(15) || is_asked_again;
+        if gap_ms < 20_000 || is_early || !self.healings.is_empty() {
             return Ok(());
         }
         let rollout = self.bench.rollout();

@@ -28,6 +28,20 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
+/// Seeds beyond the first thousands that have found a mistake.
+const TELLING: &[u64] =
+    &[2140, 2234, 2384, 2508, 3030, 3598, 4156, 4874, 6368, 7225, 7421, 8182, 15063, 15326, 15628];
+
+#[test]
+fn seeds_that_found_a_mistake() {
+    for seed in TELLING {
+        let outcome = seeds::run(*seed, false);
+        if let Err(problem) = outcome.result {
+            panic!("seed {seed}: {problem}");
+        }
+    }
+}
+
 #[test]
 fn many_seeds() {
     let count = std::env::var("SLUICE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);

@@ -141,6 +141,8 @@ fn what_could_never_be_measured_is_said_before_it_begins() {
             assert_eq!(story.trials(), "2-1:-");
         } else {
             assert!(story.phase().contains(field) && story.phase().contains(problem), "{}", story.phase());
+            let told = story.events.iter().filter(|event| event.starts_with("InvalidSpec: "));
+            assert_eq!(told.count(), 1, "said once: {:?}", story.events);
             assert_eq!(story.trials(), "");
         }
     }
