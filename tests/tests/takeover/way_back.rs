@@ -46,6 +46,9 @@ fn comparable(rollout: &Value, mut sets: Vec<Value>) -> Value {
         {
             metadata.remove(field);
         }
+        if let Some(annotations) = set["metadata"]["annotations"].as_object_mut() {
+            annotations.remove("sluice.dev/template"); // ours alone
+        }
         set["metadata"]["ownerReferences"][0]["uid"] = "uid of the Rollout".into();
         set["status"].as_object_mut().expect("a status").remove("observedGeneration");
     }
