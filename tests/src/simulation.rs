@@ -91,6 +91,25 @@ impl Simulation {
         self.controller = Some(Running { task, stop: Some(stop), handle });
     }
 
+    /// Watches for `seconds` whether the controller stops at a write, as it was told to; if so, it is dead, and
+    /// another one with these options takes its place a moment later. Tells whether it was so.
+    pub async fn replace_if_stopped(&mut self, seconds: u64, options: Options) -> bool {
+        for _ in 0..seconds {
+            self.pass(1).await;
+            if self.cluster.faults().is_stopped(CONTROLLER) {
+                break;
+            }
+        }
+        let is_stopped = self.cluster.faults().is_stopped(CONTROLLER);
+        if is_stopped {
+            self.kill_controller();
+            self.pass(3).await;
+            self.cluster.faults().restart(CONTROLLER);
+            self.start_controller(options);
+        }
+        is_stopped
+    }
+
     /// Kills the controller where it stands.
     pub fn kill_controller(&mut self) {
         if let Some(running) = self.controller.take() {

@@ -83,7 +83,7 @@ pub struct Reconciler {
     /// Our own last writes.
     pub versions: Versions<Target>,
     /// Which of them belong to which Rollout.
-    pub pending: Pending,
+    pub pending: Pending<Target>,
     /// Counts of what happened.
     pub counts: Counts,
     /// Where looks and events are counted for everybody to see.
@@ -101,29 +101,43 @@ pub struct Counts {
     pub conflicts: std::sync::atomic::AtomicU64,
 }
 
-/// Our own writes that the caches have not shown yet, by Rollout.
-#[derive(Debug, Default)]
-pub struct Pending(Mutex<BTreeMap<ObjectKey, BTreeSet<Target>>>);
+/// Our own writes that the caches have not shown yet, by the object that they were made for.
+#[derive(Debug)]
+pub struct Pending<T>(Mutex<BTreeMap<ObjectKey, BTreeSet<T>>>);
 
-impl Pending {
-    fn of(&self, rollout: &ObjectKey) -> Vec<Target> {
+impl<T> Default for Pending<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Ord + Clone> Pending<T> {
+    /// Those for `object`.
+    pub fn of(&self, object: &ObjectKey) -> Vec<T> {
         let pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.get(rollout).into_iter().flatten().cloned().collect()
+        pending.get(object).into_iter().flatten().cloned().collect()
     }
 
-    fn add(&self, rollout: &ObjectKey, target: Target) {
+    /// Adds one.
+    pub fn add(&self, object: &ObjectKey, target: T) {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.entry(rollout.clone()).or_default().insert(target);
+        pending.entry(object.clone()).or_default().insert(target);
     }
 
-    fn remove(&self, rollout: &ObjectKey, target: &Target) {
+    /// The caches show one.
+    pub fn remove(&self, object: &ObjectKey, target: &T) {
         let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(targets) = pending.get_mut(rollout) {
+        if let Some(targets) = pending.get_mut(object) {
             targets.remove(target);
             if targets.is_empty() {
-                pending.remove(rollout);
+                pending.remove(object);
             }
         }
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, object: &ObjectKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
     }
 }
 

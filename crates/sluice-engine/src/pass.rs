@@ -396,6 +396,21 @@ impl<'a> Pass<'a> {
         self.status.controller_pause = false;
     }
 
+    /// Pauses for `reason`, because something cannot tell good from bad.
+    pub fn pause_for_a_person(&mut self, reason: PauseReason) {
+        if self.status.pause_conditions.iter().any(|pause| pause.reason == reason) {
+            return;
+        }
+        self.add_pause(reason);
+    }
+
+    fn add_pause(&mut self, reason: PauseReason) {
+        let start_time = Time::new(self.now);
+        self.status.pause_conditions.push(PauseCondition { reason, start_time });
+        self.status.controller_pause = true;
+        self.plan.events.push(Event::normal("RolloutPaused", format!("Rollout is paused ({reason})")));
+    }
+
     /// There is no pause for `reason`.
     pub fn forget_pause(&mut self, reason: PauseReason) {
         let before = self.status.pause_conditions.len();
@@ -422,11 +437,7 @@ impl<'a> Pass<'a> {
         duration: Option<SignedDuration>,
         object: &str,
     ) -> Wait {
-        let start_time = Time::new(self.now);
-        self.status.pause_conditions.push(PauseCondition { reason, start_time });
-        self.status.controller_pause = true;
-        let message = format!("Rollout is paused ({reason})");
-        self.plan.events.push(Event::normal("RolloutPaused", message));
+        self.add_pause(reason);
         let decision = decide_pause(&self.pause_step(reason, duration), self.now);
         self.pause_wait(decision, object)
     }

@@ -443,19 +443,8 @@ async fn ended_with_a_crash_after(write: u64) -> (bool, String) {
         "templates": [template("baseline", "1"), canary], "duration": "2m",
         "analyses": [analysis("errors", true)],
     })));
-    for _ in 0..240 {
-        simulation.pass(1).await;
-        if simulation.cluster.faults().is_stopped(CONTROLLER) {
-            break;
-        }
-    }
-    let has_crashed = simulation.cluster.faults().is_stopped(CONTROLLER);
-    if has_crashed {
-        simulation.kill_controller();
-        simulation.pass(3).await;
-        simulation.cluster.faults().restart(CONTROLLER);
-        simulation.start_controller(Options { audit_period: None, ..endpoint.options() });
-    }
+    let options = Options { audit_period: None, ..endpoint.options() };
+    let has_crashed = simulation.replace_if_stopped(240, options).await;
     until_phase(&simulation, "Successful").await;
     is_left_in_order(&simulation).await;
     let runs = simulation.cluster.list("AnalysisRun", Some(NAMESPACE)).len();

@@ -134,19 +134,8 @@ async fn updated_with_a_crash_after(write: u64) -> (bool, String) {
     let mut simulation = begin(&endpoint).await;
     simulation.cluster.faults().stop_after_writes(CONTROLLER, write);
     simulation.image("web", "2");
-    for _ in 0..60 {
-        simulation.pass(1).await;
-        if simulation.cluster.faults().is_stopped(CONTROLLER) {
-            break;
-        }
-    }
-    let has_crashed = simulation.cluster.faults().is_stopped(CONTROLLER);
-    if has_crashed {
-        simulation.kill_controller();
-        simulation.pass(3).await;
-        simulation.cluster.faults().restart(CONTROLLER);
-        simulation.start_controller(Options { audit_period: None, ..endpoint.options() });
-    }
+    let options = Options { audit_period: None, ..endpoint.options() };
+    let has_crashed = simulation.replace_if_stopped(60, options).await;
     simulation.until("the update to end", SignedDuration::from_hours(1), |s| s.sizes("web") == "2:5/5").await;
     simulation.pass(120).await;
     let end = format!("{} {}", phase(&trial(&simulation)), simulation.sizes("web"));

@@ -4,7 +4,7 @@
 //! when to look again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -32,7 +32,7 @@ use crate::lease::Leadership;
 use crate::metrics::{Metrics, Reconciled};
 use crate::pods::PodWatches;
 use crate::queue::{Outcome, Queue};
-use crate::reconcile::{Reconciler, WATCH_PATIENCE};
+use crate::reconcile::{Pending, Reconciler, WATCH_PATIENCE};
 
 /// When to look again after a conflict, should no event come.
 const CONFLICT_RETRY: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ pub struct ExperimentReconciler {
     events: Events,
     versions: Versions<Target>,
     /// Our own writes that the caches have not shown yet, by Experiment.
-    pending: Mutex<BTreeMap<ObjectKey, BTreeSet<Target>>>,
+    pending: Pending<Target>,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -80,7 +80,7 @@ impl ExperimentReconciler {
             pods: PodWatches::new(rollouts.client.clone(), queue.clone()),
             events: rollouts.events.clone(),
             versions: Versions::new(WATCH_PATIENCE),
-            pending: Mutex::default(),
+            pending: Pending::default(),
             metrics: rollouts.metrics.clone(),
         }
     }
@@ -102,7 +102,7 @@ impl ExperimentReconciler {
         let held = match self.experiments.body(key) {
             None => {
                 self.pods.follow(key, None);
-                self.pending().remove(key);
+                self.pending.forget(key);
                 return Outcome::Done(None);
             }
             Some(Body::Broken(problem)) => {
@@ -275,10 +275,6 @@ impl ExperimentReconciler {
         Ok(serde_json::from_value(object["spec"].take()).ok())
     }
 
-    fn pending(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, BTreeSet<Target>>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn remember(&self, key: &ObjectKey, traces: &[Trace]) {
         let now = Instant::now();
         for trace in traces {
@@ -287,17 +283,7 @@ impl ExperimentReconciler {
                 Trace::Wrote(..) => self.versions.wrote(target.clone(), version.clone(), now),
                 Trace::Deleted(..) => self.versions.deleted(target.clone(), version.clone(), now),
             }
-            self.pending().entry(key.clone()).or_default().insert(target.clone());
-        }
-    }
-
-    fn has_seen(&self, key: &ObjectKey, target: &Target) {
-        let mut pending = self.pending();
-        if let Some(targets) = pending.get_mut(key) {
-            targets.remove(target);
-            if targets.is_empty() {
-                pending.remove(key);
-            }
+            self.pending.add(key, target.clone());
         }
     }
 
@@ -305,17 +291,16 @@ impl ExperimentReconciler {
     async fn freshness(&self, key: &ObjectKey) -> Result<Option<Instant>, kube::Error> {
         let now = Instant::now();
         let mut again: Option<Instant> = None;
-        let targets: Vec<Target> = self.pending().get(key).into_iter().flatten().cloned().collect();
-        for target in targets {
+        for target in self.pending.of(key) {
             let cached = self.cached_version(&target);
             match self.versions.check(&target, cached.as_deref(), now) {
-                Freshness::Fresh => self.has_seen(key, &target),
+                Freshness::Fresh => self.pending.remove(key, &target),
                 Freshness::Wait(until) => again = Some(again.map_or(until, |at| at.min(until))),
                 Freshness::AskLive => {
                     let live = self.live_version(&target).await?;
                     self.versions.settle(&target);
                     if live.as_deref() == cached.as_deref() {
-                        self.has_seen(key, &target);
+                        self.pending.remove(key, &target);
                         continue;
                     }
                     tracing::warn!(kind = target.0.name(), object = %target.1, "the watch is silent: listing anew");

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use sluice_api::analysis::{AnalysisPhase, AnalysisRunSpec};
 use sluice_api::gates::OnFailure;
-use sluice_api::meta::Time;
-use sluice_api::rollout::{AnalysisRunRef, PauseCondition, PauseReason, RolloutStatus};
+use sluice_api::rollout::{AnalysisRunRef, PauseReason, RolloutStatus};
 use sluice_api::steps::RolloutAnalysis;
 use sluice_api::{keys, kind};
 
@@ -406,13 +405,7 @@ impl Pass<'_> {
 
     /// Pauses, because an analysis cannot tell good from bad.
     pub fn pause_inconclusive(&mut self) {
-        let reason = PauseReason::InconclusiveAnalysisRun;
-        if self.status.pause_conditions.iter().any(|pause| pause.reason == reason) {
-            return;
-        }
-        self.status.pause_conditions.push(PauseCondition { reason, start_time: Time::new(self.now) });
-        self.status.controller_pause = true;
-        self.plan.events.push(Event::normal("RolloutPaused", format!("Rollout is paused ({reason})")));
+        self.pause_for_a_person(PauseReason::InconclusiveAnalysisRun);
     }
 
     /// What a pause that leaves the judgement to a person waits for.

@@ -11,7 +11,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sluice_api::analysis::AnalysisPhase;
 use sluice_api::experiment::{ExperimentSpec, TemplateStatusCode};
-use sluice_api::meta::Time;
 use sluice_api::rollout::{PauseCondition, PauseReason};
 use sluice_api::steps::ExperimentStep;
 use sluice_api::{Experiment, keys};
@@ -214,14 +213,8 @@ impl Pass<'_> {
     /// Pauses, because an experiment cannot tell good from bad. It is off the record from here on, so that whoever
     /// resumes gets another one.
     pub fn pause_after_trial(&mut self) {
-        let reason = PauseReason::InconclusiveExperiment;
         self.status.canary.current_experiment.clear();
-        if self.status.pause_conditions.iter().any(|pause| pause.reason == reason) {
-            return;
-        }
-        self.status.pause_conditions.push(PauseCondition { reason, start_time: Time::new(self.now) });
-        self.status.controller_pause = true;
-        self.plan.events.push(Event::normal("RolloutPaused", format!("Rollout is paused ({reason})")));
+        self.pause_for_a_person(PauseReason::InconclusiveExperiment);
     }
 
     /// What a pause after an experiment waits for.
@@ -324,28 +317,25 @@ impl Pass<'_> {
             others.push(trial);
         }
         others.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| a.name.cmp(&b.name)));
+        others.retain(|trial| trial.phase.is_terminal());
         let ended: Vec<Ended> = others
             .iter()
-            .filter(|trial| trial.phase.is_terminal())
             .map(|trial| Ended {
                 hash: &trial.hash,
                 place: ("", None),
                 is_good: trial.phase == AnalysisPhase::Successful,
             })
             .collect();
-        let ended_trials: Vec<_> = others.iter().filter(|trial| trial.phase.is_terminal()).collect();
         let in_use = [self.hash.as_str(), self.status.stable_rs.as_str()];
-        let surplus = run::surplus_of(&ended, &self.world.replica_sets, in_use, self.spec.run_limits);
-        let mut writes = Vec::new();
-        for (index, reason) in surplus {
-            let Some(trial) = ended_trials.get(index) else { continue };
+        for (index, reason) in run::surplus_of(&ended, &self.world.replica_sets, in_use, self.spec.run_limits)
+        {
+            let trial = others[index];
             let action = Action::DeleteExperiment {
                 name: trial.name.clone(),
                 uid: trial.uid.clone(),
                 resource_version: trial.resource_version.clone(),
             };
-            writes.push(Write { action, reason });
+            self.last_writes.push(Write { action, reason });
         }
-        self.last_writes.extend(writes);
     }
 }
