@@ -173,8 +173,8 @@ impl Look<'_> {
                     old.last_update_time = now;
                 }
             }
-            Some(old) => {
-                *old = RolloutCondition {
+            found => {
+                let condition = RolloutCondition {
                     type_: kind.into(),
                     status,
                     last_update_time: now,
@@ -182,15 +182,11 @@ impl Look<'_> {
                     reason: reason.into(),
                     message,
                 };
+                match found {
+                    Some(old) => *old = condition,
+                    None => self.status.conditions.push(condition),
+                }
             }
-            None => self.status.conditions.push(RolloutCondition {
-                type_: kind.into(),
-                status,
-                last_update_time: now,
-                last_transition_time: now,
-                reason: reason.into(),
-                message,
-            }),
         }
     }
 }
